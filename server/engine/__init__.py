@@ -1,0 +1,1 @@
+"""The engine: one thread that steps all live utterances together."""

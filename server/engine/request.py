@@ -1,0 +1,128 @@
+"""What goes into the engine and what comes out of it. No torch, no asyncio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+
+
+class Mode(StrEnum):
+    """Which of the two SLED orders an utterance uses (arXiv 2505.13181, section 3)."""
+
+    OFFLINE = "offline"
+    STREAMING = "streaming"
+
+
+class FinishReason(StrEnum):
+    """Why an utterance ended. Only `stop` means that the model said it was done."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A voice prompt as codec latents `[S, D]`, fp32, not normalised; its text is part of the request's tokens."""
+
+    latents: Float32
+
+    def __post_init__(self) -> None:
+        if self.latents.ndim != 2 or self.latents.shape[0] == 0 or self.latents.dtype != np.float32:
+            raise ValueError(
+                f"prompt latents must be float32 [S, D] with S > 0, got {self.latents.dtype} {self.latents.shape}"
+            )
+
+    @property
+    def frames(self) -> int:
+        return int(self.latents.shape[0])
+
+
+@dataclass(frozen=True)
+class SynthesisRequest:
+    """One utterance.
+
+    `token_ids`: the whole text, `<s>` ... `</s>`, when it is known at submission (offline checkpoints need it so);
+    None when tokens will arrive through the handle. `n`, `m`: pacing of a streaming checkpoint, None for its own.
+    `max_frames`: bound on new frames, None for a bound that follows the text length (see `limits.FrameBudget`).
+    `prompt`: reference speech whose transcript opens the text; its samples are not part of the output.
+    """
+
+    request_id: str
+    mode: Mode
+    seed: int
+    cfg_scale: float = 2.0
+    max_frames: int | None = None
+    prompt: Prompt | None = None
+    token_ids: tuple[int, ...] | None = None
+    n: int | None = None
+    m: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be in [0, 2^63), got {self.seed}")
+        if not 0.0 <= self.cfg_scale <= 10.0:
+            raise ValueError(f"cfg_scale must be in [0, 10], got {self.cfg_scale}")
+        if self.max_frames is not None and self.max_frames < 1:
+            raise ValueError(f"max_frames must be >= 1, got {self.max_frames}")
+        if self.mode is Mode.OFFLINE and self.token_ids is None:
+            raise ValueError("an offline request needs its whole token_ids")
+        for name, value in (("n", self.n), ("m", self.m)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be >= 1, got {value}")
+
+    @property
+    def guided(self) -> bool:
+        """Whether the unconditional CFG row is needed (at scale 1 the guided state is the conditional one)."""
+        return self.cfg_scale != 1.0
+
+
+@dataclass(frozen=True)
+class AudioChunk:
+    """Mono fp32 samples in [-1, 1] at the codec's rate, in order.
+
+    `sequence` counts from 0; `frames` is the latents this chunk decodes; `lead_s` is how many seconds of audio, this
+    chunk included, the stream is ahead of a listener who started with its first chunk.
+    """
+
+    sequence: int
+    pcm: Float32 = field(repr=False)
+    frames: int
+    lead_s: float
+
+
+@dataclass(frozen=True)
+class TextStarved:
+    """The stream has said what it may with the text so far and waits for more; sent once for each wait."""
+
+    frames: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The one success event. Times in seconds; `ttfa_s` runs from the first token the engine got to the first chunk.
+
+    `rtf` is engine time over audio time, waits for text and for a slow reader excluded.
+    """
+
+    reason: FinishReason
+    frames: int
+    samples: int
+    ttfa_s: float | None
+    rtf: float | None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The one failure event; `error` maps through `server.errors.reply_for`."""
+
+    error: Exception
+
+
+Terminal = Finished | Failed
+Event = AudioChunk | TextStarved | Finished | Failed

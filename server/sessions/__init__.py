@@ -1,0 +1,1 @@
+"""Sans-I/O utterance state machines between the routes and the engine."""
