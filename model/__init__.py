@@ -1,0 +1,1 @@
+"""SLED: the network, its codec, tokenizer, checkpoints, training and evaluation."""

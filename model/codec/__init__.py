@@ -1,0 +1,1 @@
+"""Encodec-architecture codec: networks, quantiser, weights, stateful streaming decode."""
