@@ -1,0 +1,1 @@
+"""Training: layouts, losses, data, and the loops for the network and the codec."""
