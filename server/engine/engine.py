@@ -1,0 +1,354 @@
+"""The loop: take commands, choose streams, step them together, decode what is due, hand out events.
+
+Everything here runs on one thread; other threads only `post` commands. No asyncio, no torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sled_tts.server.engine.chunks import ChunkPolicy
+from sled_tts.server.engine.limits import FrameBudget
+from sled_tts.server.engine.outlet import Outlet
+from sled_tts.server.engine.request import (
+    AudioChunk,
+    Failed,
+    Finished,
+    FinishReason,
+    Float32,
+    SynthesisRequest,
+    Terminal,
+    TextStarved,
+)
+from sled_tts.server.engine.scheduler import Candidate, Policy
+from sled_tts.server.engine.slots import SlotPool
+from sled_tts.server.engine.stats import EngineStats
+from sled_tts.server.engine.streams import Readiness, Stream
+from sled_tts.server.engine.work import DecodeWork, RowOutcome, StepRunner
+from sled_tts.server.errors import EngineError, NotReadyError, SlowReaderError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Admit:
+    """Start a request on a slot already taken from the pool."""
+
+    request: SynthesisRequest
+    slot: int
+    outlet: Outlet
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """More text for the stream on `slot`, if it is still `request_id`'s; `final` ends the text."""
+
+    slot: int
+    outlet: Outlet
+    ids: tuple[int, ...]
+    final: bool
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop the stream on `slot`, if it is still this one."""
+
+    slot: int
+    outlet: Outlet
+
+
+@dataclass(frozen=True)
+class Wake:
+    """A reader has made room, or the thread should look at its stop flag."""
+
+
+Command = Admit | Tokens | Cancel | Wake
+
+
+@dataclass
+class Engine:
+    """All live streams of one runner. `flush` is called once a step, after its events were emitted."""
+
+    runner: StepRunner
+    policy: Policy
+    chunks: ChunkPolicy
+    budget: FrameBudget
+    clock: Callable[[], float] = time.perf_counter
+    slow_reader_timeout_s: float = 60.0
+    flush: Callable[[], None] = lambda: None
+    streams: dict[int, Stream] = field(default_factory=dict, init=False)
+    inbox: queue.SimpleQueue[Command] = field(default_factory=queue.SimpleQueue, init=False)
+
+    def __post_init__(self) -> None:
+        self.info = self.runner.info
+        self.pool = SlotPool(self.info.slots)
+        self.stats = EngineStats(self.info.slots)
+        self._arrivals = 0
+
+    def post(self, command: Command) -> None:
+        """Any thread: queue a command. Never blocks; bounded by slots and by each session's text limit."""
+        self.inbox.put(command)
+
+    def step(self) -> bool:
+        """One turn of the loop; False when no stream could run."""
+        self._take_commands()
+        try:
+            runnable = self._runnable()
+            self.stats.runnable = len(runnable)
+            chosen = self._choose(runnable)
+            if chosen:
+                self._forward(chosen)
+        finally:
+            self.stats.in_use = self.pool.in_use
+            self.flush()
+        return bool(chosen)
+
+    def run(self, stopping: Callable[[], bool], idle_s: float = 0.5) -> None:
+        """Step until told to stop; sleeps on the inbox when nothing can run.
+
+        A fault outside one stream's own work fails all streams and the loop goes on; if it strikes again before any
+        step has succeeded it is raised, which ends the thread and with it readiness.
+        """
+        faulted_at = -1
+        while not stopping():
+            try:
+                if not self.step() and not stopping():
+                    self._sleep(idle_s)
+            except Exception as error:
+                log.exception("the engine loop failed; every stream is ended")
+                self.fail_all(_engine_error(error))
+                if faulted_at == self.stats.steps:
+                    raise
+                faulted_at = self.stats.steps
+
+    def _sleep(self, seconds: float) -> None:
+        try:
+            command = self.inbox.get(timeout=seconds)
+        except queue.Empty:
+            return
+        self._apply(command)
+
+    def fail_all(self, error: Exception) -> None:
+        """End every stream, and every request still in the inbox, with an error."""
+        self._take_commands(admit=False, refusal=error)
+        for stream in list(self.streams.values()):
+            self._end(stream, Failed(error))
+        self.flush()
+
+    # -- commands ---------------------------------------------------------------------------------------------
+
+    def _take_commands(self, admit: bool = True, refusal: Exception | None = None) -> None:
+        while True:
+            try:
+                command = self.inbox.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(command, Admit) and not admit:
+                self.pool.release(command.slot)
+                command.outlet.emit(Failed(refusal or NotReadyError("the engine is not taking requests")))
+            else:
+                self._apply(command)
+
+    def _apply(self, command: Command) -> None:
+        if isinstance(command, Admit):
+            self._admit(command)
+            return
+        if isinstance(command, Wake):
+            return
+        stream = self.streams.get(command.slot)
+        # The stream may have ended, and its slot gone to another, while this command was under way.
+        if stream is None or stream.outlet is not command.outlet:
+            return
+        if isinstance(command, Cancel):
+            self._finish(stream, FinishReason.CANCELLED)
+            return
+        try:
+            stream.push(command.ids, command.final, self.clock())
+        except Exception as error:
+            self._end(stream, Failed(error))
+
+    def _admit(self, command: Admit) -> None:
+        request = command.request
+        stream = Stream(request, command.slot, self._arrivals, self.info, self.budget, command.outlet)
+        self._arrivals += 1
+        self.streams[command.slot] = stream
+        self.stats.admitted += 1
+        try:
+            self.runner.open(command.slot, request)
+            if request.token_ids is not None:
+                stream.push(request.token_ids, True, self.clock())
+        except Exception as error:
+            log.exception("request %s could not be opened", request.request_id)
+            self._end(stream, Failed(error))
+
+    # -- choosing ---------------------------------------------------------------------------------------------
+
+    def _runnable(self) -> list[Stream]:
+        now = self.clock()
+        runnable = []
+        for stream in list(self.streams.values()):
+            if not stream.outlet.check_room():
+                self._wait_for_reader(stream, now)
+                continue
+            stream.blocked_since = None
+            readiness = stream.advance()
+            if readiness is Readiness.READY:
+                stream.starving = False
+                if stream.ready_since is None:
+                    stream.ready_since = now
+                runnable.append(stream)
+            elif readiness is Readiness.EXHAUSTED:
+                self._finish(stream, FinishReason.LENGTH)
+            else:
+                self._starve(stream)
+        return runnable
+
+    def _wait_for_reader(self, stream: Stream, now: float) -> None:
+        stream.ready_since = None
+        if stream.blocked_since is None:
+            stream.blocked_since = now
+        elif now - stream.blocked_since > self.slow_reader_timeout_s:
+            error = SlowReaderError(f"no audio was read for {self.slow_reader_timeout_s:g} s")
+            self._end(stream, Failed(error))
+
+    def _starve(self, stream: Stream) -> None:
+        stream.ready_since = None
+        if not stream.starving and stream.frames:
+            stream.outlet.emit(TextStarved(stream.frames))
+            self.stats.starvations += 1
+        stream.starving = True
+
+    def _choose(self, runnable: Sequence[Stream]) -> list[Stream]:
+        now = self.clock()
+        candidates = [
+            Candidate(s.slot, s.arrival, s.playback.lead_s(now, s.speech - max(s.decoded, s.prompt_frames)), s.passed_over)
+            for s in runnable
+        ]
+        chosen = set(self.policy.choose(candidates))
+        for stream in runnable:
+            stream.passed_over = 0 if stream.slot in chosen else stream.passed_over + 1
+        # Slot order keeps rows where they were, which is what a device's caches like best.
+        return sorted((s for s in runnable if s.slot in chosen), key=lambda s: s.slot)
+
+    # -- stepping ---------------------------------------------------------------------------------------------
+
+    def _forward(self, chosen: Sequence[Stream]) -> None:
+        began = self.clock()
+        try:
+            outcomes = self.runner.step([stream.work() for stream in chosen])
+        except Exception as error:
+            # The forward pass is shared, so every stream in it may hold half-written state.
+            log.exception("a step of %d streams failed", len(chosen))
+            self.stats.step_errors += 1
+            for stream in chosen:
+                self._end(stream, Failed(_engine_error(error)))
+            return
+        ended: dict[int, FinishReason] = {}
+        live = []
+        for stream, outcome in zip(chosen, outcomes, strict=True):
+            if outcome is RowOutcome.INVALID:
+                self._end(stream, Failed(EngineError("the model produced numbers that are not finite")))
+                continue
+            reason = stream.sampled(outcome)
+            live.append(stream)
+            if reason is not None:
+                ended[stream.slot] = reason
+        self._decode(live, ended)
+        now = self.clock()
+        for stream in live:
+            stream.busy_s += now - (stream.ready_since if stream.ready_since is not None else began)
+            stream.ready_since = now
+            if stream.slot in ended and stream.slot in self.streams:
+                self._end(stream, self._summary(stream, ended[stream.slot]))
+        self.stats.steps += 1
+        self.stats.rows += len(chosen)
+        self.stats.busy_s += now - began
+        self.stats.step_time.observe(now - began)
+
+    def _decode(self, streams: Sequence[Stream], ended: dict[int, FinishReason]) -> None:
+        """Decode every stream's due cuts; the i-th calls of all streams share a batch."""
+        now = self.clock()
+        plans: list[tuple[Stream, list[int]]] = []
+        for s in streams:
+            lead = s.playback.lead_s(now) or 0.0
+            cuts = self.chunks.next_cuts(s.decoded, s.speech, s.prompt_frames, lead, s.slot in ended)
+            if cuts and s.frames:
+                plans.append((s, cuts))
+        pcm: dict[int, list[Float32]] = {s.slot: [] for s, _ in plans}
+        while plans:
+            work = [
+                DecodeWork(s.slot, s.decoded, cuts[0] - s.decoded, s.slot in ended and len(cuts) == 1)
+                for s, cuts in plans
+            ]
+            try:
+                waves = self.runner.decode(work)
+            except Exception as error:
+                log.exception("decoding %d streams failed", len(plans))
+                self.stats.step_errors += 1
+                for s, _ in plans:
+                    self._end(s, Failed(_engine_error(error)))
+                plans = []
+                break
+            for (s, cuts), wave in zip(plans, waves, strict=True):
+                spoken = s.prompt_frames - s.decoded
+                pcm[s.slot].append(wave[spoken * self.info.hop :] if spoken > 0 else wave)
+                s.decoded = cuts.pop(0)
+            plans = [(s, cuts) for s, cuts in plans if cuts]
+        for slot, waves in pcm.items():
+            if slot in self.streams:
+                self._deliver(self.streams[slot], waves)
+
+    def _deliver(self, stream: Stream, waves: Sequence[Float32]) -> None:
+        audible = [wave for wave in waves if wave.size]
+        if not audible:
+            return
+        pcm = audible[0] if len(audible) == 1 else np.concatenate(audible)
+        now = self.clock()
+        if stream.ttfa_s is None and stream.first_token_at is not None:
+            stream.ttfa_s = now - stream.first_token_at
+            self.stats.ttfa.observe(stream.ttfa_s)
+        frames = pcm.size // self.info.hop
+        before = stream.playback.underruns
+        lead = stream.playback.deliver(now, frames)
+        self.stats.underruns += stream.playback.underruns - before
+        stream.outlet.emit(AudioChunk(stream.sequence, pcm, frames, lead))
+        stream.sequence += 1
+        stream.samples += pcm.size
+        self.stats.frames += frames
+        self.stats.audio_s += pcm.size / self.info.sampling_rate
+
+    # -- ending -----------------------------------------------------------------------------------------------
+
+    def _finish(self, stream: Stream, reason: FinishReason) -> None:
+        """End a stream outside a step; what it has said and not yet decoded is delivered unless cancelled."""
+        if reason is not FinishReason.CANCELLED:
+            self._decode([stream], {stream.slot: reason})
+        if stream.slot in self.streams:
+            self._end(stream, self._summary(stream, reason))
+
+    def _summary(self, stream: Stream, reason: FinishReason) -> Finished:
+        audio_s = stream.samples / self.info.sampling_rate
+        rtf = stream.busy_s / audio_s if stream.samples else None
+        return Finished(reason, stream.samples // self.info.hop, stream.samples, stream.ttfa_s, rtf)
+
+    def _end(self, stream: Stream, event: Terminal) -> None:
+        """Free the slot first: whoever hears the end may start the next utterance at once."""
+        del self.streams[stream.slot]
+        try:
+            self.runner.close(stream.slot)
+        finally:
+            self.pool.release(stream.slot)
+            self.stats.ended(event)
+            stream.outlet.emit(event)
+
+
+def _engine_error(cause: Exception) -> EngineError:
+    error = EngineError("synthesis failed inside the engine")
+    error.__cause__ = cause
+    return error

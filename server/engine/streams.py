@@ -1,0 +1,160 @@
+"""One live utterance in the engine: what it reads next, what it has said, when its listener runs dry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from sled_tts.model.interleave import Action, TurnCursor
+from sled_tts.server.engine.limits import FrameBudget
+from sled_tts.server.engine.outlet import Outlet
+from sled_tts.server.engine.request import FinishReason, Mode, SynthesisRequest
+from sled_tts.server.engine.work import LAST_LATENT, RowOutcome, RowWork, RunnerInfo, prompt_column
+from sled_tts.server.errors import EmptyInputError
+
+
+class Readiness(Enum):
+    """Whether a stream can step: yes, not before more text, or never again (no positions left)."""
+
+    READY = auto()
+    STARVED = auto()
+    EXHAUSTED = auto()
+
+
+@dataclass
+class Playback:
+    """The clock of an imagined listener who starts with the first chunk and never buffers ahead of it."""
+
+    frame_rate: float
+    started_at: float | None = None
+    delivered: int = 0
+    underruns: int = 0
+
+    def lead_s(self, now: float, pending: int = 0) -> float | None:
+        """Seconds of audio ahead of the listener, `pending` undelivered frames included; None before first audio."""
+        if self.started_at is None:
+            return None
+        return self.started_at + (self.delivered + pending) / self.frame_rate - now
+
+    def deliver(self, now: float, frames: int) -> float:
+        """Count a chunk; returns the lead after it. A listener who ran dry resumes now."""
+        if self.started_at is None:
+            self.started_at = now
+        elif (behind := now - self.started_at - self.delivered / self.frame_rate) > 0:
+            self.underruns += 1
+            self.started_at += behind
+        self.delivered += frames
+        return self.started_at + self.delivered / self.frame_rate - now
+
+
+@dataclass
+class Stream:
+    """All that the engine knows about one utterance; it owns slot `slot` while it is listed.
+
+    `conditional`, `unconditional` hold the columns of the next step; `frames` counts spoken new frames, `decoded`
+    frames that have become PCM (the prompt's included), `positions` the conditional row's filled cache.
+    """
+
+    request: SynthesisRequest
+    slot: int
+    arrival: int
+    info: RunnerInfo
+    budget: FrameBudget
+    outlet: Outlet
+    cursor: TurnCursor = field(init=False)
+    playback: Playback = field(init=False)
+    tokens: list[int] = field(default_factory=list)
+    conditional: list[int] = field(default_factory=list)
+    unconditional: list[int] = field(default_factory=list)
+    sampling: bool = False
+    forced: int = 0
+    frames: int = 0
+    decoded: int = 0
+    positions: int = 0
+    sequence: int = 0
+    samples: int = 0
+    passed_over: int = 0
+    starving: bool = False
+    first_token_at: float | None = None
+    ttfa_s: float | None = None
+    busy_s: float = 0.0
+    ready_since: float | None = None
+    blocked_since: float | None = None
+
+    def __post_init__(self) -> None:
+        request = self.request
+        offline = request.mode is Mode.OFFLINE
+        n, m = (None, None) if offline else (request.n or self.info.n, request.m or self.info.m)
+        self.cursor = TurnCursor(n, m)
+        self.playback = Playback(self.info.frame_rate)
+        # CFG: the second row sees the end of the text and the speech, never the text (sled.md, "Inference").
+        self.unconditional = [self.info.eos_id] if request.guided else []
+
+    @property
+    def prompt_frames(self) -> int:
+        return self.request.prompt.frames if self.request.prompt else 0
+
+    @property
+    def speech(self) -> int:
+        """Frames on the speech axis: the prompt's, then the spoken ones."""
+        return self.prompt_frames + self.frames
+
+    def push(self, ids: Sequence[int], final: bool, now: float) -> None:
+        """More tokens; `final` ends the text. Raises EmptyInputError when the text ends without any."""
+        if self.cursor.text_ended:
+            return
+        if ids and self.first_token_at is None:
+            self.first_token_at = now
+        self.tokens.extend(ids)
+        self.cursor.feed(len(ids))
+        if final:
+            if not self.tokens:
+                raise EmptyInputError("the text ended without a single token", param="text")
+            self.cursor.end_text()
+
+    def advance(self) -> Readiness:
+        """Collect columns up to the next latent to sample. Prompt frames stand in for the first ones."""
+        while not self.sampling:
+            action = self.cursor.next_action()
+            if action is Action.NEED_TEXT:
+                return Readiness.STARVED
+            if action is Action.READ:
+                span = self.cursor.read()
+                self.conditional.extend(self.tokens[span.start : span.stop])
+            elif self.forced < self.prompt_frames:
+                self._feed(prompt_column(self.forced))
+                self.forced += 1
+                self.cursor.wrote()
+            else:
+                self.sampling = True
+        if self.positions + len(self.conditional) > self.info.positions:
+            return Readiness.EXHAUSTED
+        return Readiness.READY
+
+    def _feed(self, column: int) -> None:
+        self.conditional.append(column)
+        if self.request.guided:
+            self.unconditional.append(column)
+
+    def work(self) -> RowWork:
+        return RowWork(self.slot, tuple(self.conditional), tuple(self.unconditional))
+
+    def sampled(self, outcome: RowOutcome) -> FinishReason | None:
+        """Account for one latent. A stop counts only once the last token has been read: it never drops text."""
+        self.positions += len(self.conditional)
+        self.cursor.wrote()
+        if outcome is RowOutcome.STOP and self.cursor.final_turn:
+            return FinishReason.STOP
+        self.frames += 1
+        self.sampling = False
+        self.conditional.clear()
+        self.unconditional.clear()
+        self._feed(LAST_LATENT)
+        return FinishReason.LENGTH if self.frames >= self._frame_limit() else None
+
+    def _frame_limit(self) -> float:
+        """The request's own bound, or one that follows the text once all of it has been read."""
+        if self.request.max_frames is not None:
+            return self.request.max_frames
+        return self.budget.frames(len(self.tokens)) if self.cursor.final_turn else float("inf")

@@ -1,0 +1,97 @@
+"""What the scheduler asks of a device, as plain data: the seam between pure Python and torch.
+
+A column of a stream's input is one integer: a token id (>= 0), the latent the stream sampled last
+(`LAST_LATENT`), or frame k of its voice prompt (`prompt_column(k)`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from sled_tts.server.engine.request import Float32, SynthesisRequest
+
+LAST_LATENT = -1
+
+
+def prompt_column(frame: int) -> int:
+    """The column that feeds frame `frame` of the voice prompt."""
+    return -2 - frame
+
+
+@dataclass(frozen=True)
+class RunnerInfo:
+    """Fixed facts about a loaded model. Times follow from `hop` samples a frame at `sampling_rate` Hz.
+
+    `positions` is what one cache row holds; `first_chunk_frames` the latents an exact first decode needs;
+    `n`, `m` the checkpoint's own pacing, None when it is offline.
+    """
+
+    slots: int
+    positions: int
+    sampling_rate: int
+    hop: int
+    first_chunk_frames: int
+    eos_id: int
+    vocab_size: int
+    latent_dim: int
+    n: int | None
+    m: int | None
+
+    @property
+    def frame_rate(self) -> float:
+        return self.sampling_rate / self.hop
+
+
+@dataclass(frozen=True)
+class RowWork:
+    """One stream's part of a step: columns of the conditional row and of the unconditional one.
+
+    `unconditional` is empty when the request is not guided; otherwise neither is empty.
+    """
+
+    slot: int
+    conditional: tuple[int, ...]
+    unconditional: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DecodeWork:
+    """Decode speech frames `[start, start + count)` of a slot; the prompt's frames come first."""
+
+    slot: int
+    start: int
+    count: int
+    final: bool
+
+
+class RowOutcome(Enum):
+    """What a step gave one stream: a latent, a latent with the stop head fired, or numbers that are none."""
+
+    FRAME = auto()
+    STOP = auto()
+    INVALID = auto()
+
+
+class StepRunner(Protocol):
+    """A device that steps many streams at once. Called from the engine thread only."""
+
+    @property
+    def info(self) -> RunnerInfo: ...
+
+    def open(self, slot: int, request: SynthesisRequest) -> None:
+        """Give a free slot to a request: empty cache rows, its noise stream, its prompt."""
+
+    def step(self, rows: Sequence[RowWork]) -> list[RowOutcome]:
+        """Feed every row and sample one latent for each; slots are distinct.
+
+        A latent becomes the slot's next speech frame; the engine decides whether it is spoken.
+        """
+
+    def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
+        """PCM `[count * hop]` for each piece of work; slots are distinct."""
+
+    def close(self, slot: int) -> None:
+        """Take a slot back."""
