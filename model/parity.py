@@ -164,7 +164,7 @@ def replay_tokenizer(case: dict[str, Any], folder: Path) -> Errors:
     """Ids of whole texts, exactly."""
     tokenizer = Tokenizer.load(folder)
     for index, item in enumerate(case["cases"]):
-        got = tokenizer.encode(item["text"])
+        got = tokenizer.encode(item["text"], parse_special=True)
         yield f"ids[{index}]", 0.0 if list(got) == list(item["ids"]) else float("inf")
 
 

@@ -1,0 +1,110 @@
+"""One ragged step of many cached rows whose numbers do not depend on who shares it.
+
+`Sled.forward` pads attention to the widest and longest row of the batch, which changes the order of floating point
+sums with the batch. Here each row attends on its own, over exactly its own positions, and the matrix products run
+over all rows packed together. With MKL in fp32 a product's row is bit-identical for every row count from four on
+(one to three take other kernels), so packs are padded to `MIN_ROWS`: measured in docs/decisions and tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sled_tts.model.kv_cache import KVCache
+from sled_tts.model.layers import Attention, DecoderLayer, rotate
+from sled_tts.model.sled import Sled
+
+MIN_ROWS = 4
+
+
+@dataclass(frozen=True)
+class PackedRow:
+    """Columns `[start, start + count)` of the pack belong to cache row `row`, which already holds `past`."""
+
+    row: int
+    start: int
+    count: int
+    past: int
+
+
+@dataclass(frozen=True)
+class PackedPlan:
+    """How N packed columns meet the cache. `row_of`, `position` are `[N]`; `cos`, `sin` `[N, 1, head_dim]`;
+    `masks[i]` is `[count, past + count]`, None for a single column, which sees everything."""
+
+    rows: tuple[PackedRow, ...]
+    masks: tuple[Tensor | None, ...]
+    row_of: Tensor
+    position: Tensor
+    cos: Tensor
+    sin: Tensor
+
+
+def pack(sled: Sled, cache: KVCache, rows: Sequence[int], counts: Sequence[int], padding_row: int) -> PackedPlan:
+    """Plan `counts[i] >= 1` new columns for each cache row; `padding_row` absorbs the columns up to `MIN_ROWS`."""
+    device = sled.cos.device
+    placed, masks, row_of, position = [], [], list[int](), list[int]()
+    for row, count in zip(rows, counts, strict=True):
+        past = cache.lengths[row]
+        placed.append(PackedRow(row, len(row_of), count, past))
+        row_of += [row] * count
+        position += range(past, past + count)
+        if count == 1:
+            masks.append(None)
+        else:
+            mask = torch.ones(count, past + count, dtype=torch.bool, device=device)
+            masks.append(mask.tril(past))
+    padding = max(0, MIN_ROWS - len(row_of))
+    index = torch.tensor([row_of + [padding_row] * padding, position + list(range(padding))], device=device)
+    return PackedPlan(
+        rows=tuple(placed),
+        masks=tuple(masks),
+        row_of=index[0],
+        position=index[1],
+        cos=sled.cos[index[1]][:, None],
+        sin=sled.sin[index[1]][:, None],
+    )
+
+
+def at_least(x: Tensor, rows: int = MIN_ROWS) -> Tensor:
+    """`x [R, ...]` with zero rows appended up to `rows`."""
+    missing = rows - x.shape[0]
+    return x if missing <= 0 else torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+
+
+def _attend(attention: Attention, x: Tensor, keys: Tensor, values: Tensor, plan: PackedPlan) -> Tensor:
+    q, k, v = attention._qkv(x)
+    q = rotate(q, plan.cos, plan.sin)
+    keys[plan.row_of, :, plan.position] = rotate(k, plan.cos, plan.sin)
+    values[plan.row_of, :, plan.position] = v
+    out = torch.zeros_like(q)
+    for row, mask in zip(plan.rows, plan.masks, strict=True):
+        live = row.past + row.count
+        span = slice(row.start, row.start + row.count)
+        attended = F.scaled_dot_product_attention(
+            q[span].transpose(0, 1)[None],
+            keys[row.row : row.row + 1, :, :live],
+            values[row.row : row.row + 1, :, :live],
+            attn_mask=mask,
+        )
+        out[span] = attended[0].transpose(0, 1)
+    result: Tensor = attention.o_proj(out.flatten(1))
+    return result
+
+
+def forward_packed(sled: Sled, embeds: Tensor, cache: KVCache, plan: PackedPlan) -> Tensor:
+    """Packed inputs `[N, H]` (padding included) to hidden states `[N, H]`; every row's columns are appended."""
+    x = embeds
+    for layer, keys, values in zip(sled.model.layers, cache.keys, cache.values, strict=True):
+        assert isinstance(layer, DecoderLayer)
+        x = x + _attend(layer.self_attn, layer.input_layernorm(x), keys, values, plan)
+        x = layer._feed_forward(x)
+    for row in plan.rows:
+        cache.lengths[row.row] += row.count
+    out: Tensor = sled.model.norm(x)
+    return out

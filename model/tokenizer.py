@@ -1,0 +1,266 @@
+"""Byte-level BPE in the RoBERTa layout, whole or incremental.
+
+The incremental feed releases a subword as soon as no continuation of the text can change it. Two things can
+still move while text arrives: where a pre-token ends, and how BPE merges inside the unfinished one. The
+second is decided exactly: BPE of a string that has a boundary at q is BPE of both sides, so whatever
+follows, the tokens before some q are BPE of the text up to q, where the text after q begins a vocabulary
+entry that BPE can put there. What all those q agree on is final.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tokenizers import AddedToken, pre_tokenizers
+from tokenizers import Tokenizer as Backend
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+
+from sled_tts.model.errors import CheckpointError, TokenizerError
+
+BOS, PAD, EOS, UNK = 0, 1, 2, 3
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+_MASK = "<mask>"
+_CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
+# Longer unfinished pre-tokens are cut at a final boundary, so that a text without spaces stays linear.
+_CUT_AFTER = 64
+
+
+def _well_formed(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise TokenizerError(f"text holds a lone surrogate at character {error.start}", param="text") from None
+    return text
+
+
+class Tokenizer:
+    """Text to ids `<s> ... </s>`; `<s>`=0, pad=1, `</s>`=2, unk=3."""
+
+    def __init__(self, vocab: dict[str, int], merges: Sequence[tuple[str, str]]) -> None:
+        for index, name in enumerate(SPECIAL):
+            if vocab.get(name) != index:
+                raise CheckpointError(f"vocab.json: {name} must have id {index}, has {vocab.get(name)}")
+        self.vocab = vocab
+        self.vocab_size = len(vocab)
+        self._split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        self._bpe = BPE(vocab, list(merges))
+        self._plain = Backend(self._bpe)
+        self._plain.pre_tokenizer = self._split
+        # One word, already in the byte alphabet, without splitting.
+        self._word = Backend(BPE(vocab, list(merges)))
+        self._parsing = Backend(BPE(vocab, list(merges)))
+        self._parsing.pre_tokenizer = self._split
+        self._parsing.add_special_tokens([AddedToken(name, special=True) for name in SPECIAL])
+        self._parsing.add_special_tokens([AddedToken(_MASK, lstrip=True, special=True)])
+        self._sorted = sorted(token for token, index in vocab.items() if index > UNK)
+        self._longest = max(map(len, self._sorted), default=1)
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Read `vocab.json` and `merges.txt`."""
+        for name in ("vocab.json", "merges.txt"):
+            if not (folder / name).is_file():
+                raise CheckpointError(f"tokenizer file {name} is missing in {folder}", param=name)
+        vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+        lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+        pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+        bad = next((pair for pair in pairs if len(pair) != 2), None)
+        if bad is not None:
+            raise CheckpointError(f"merges.txt: expected two pieces a line, found {' '.join(bad)!r}")
+        return cls(vocab, [(a, b) for a, b in pairs])
+
+    def save(self, folder: Path) -> None:
+        """Write `vocab.json` and `merges.txt`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._bpe.save(str(folder))
+
+    def encode(self, text: str, *, parse_special: bool = False) -> list[int]:
+        """Ids of a whole text.
+
+        What a user writes is text, so `</s>` in it is five characters. `parse_special=True` reads special
+        tokens out of the text as the reference does; `<mask>` then has an id outside the embedding, which
+        `check_ids` rejects.
+        """
+        backend = self._parsing if parse_special else self._plain
+        return [BOS, *backend.encode(_well_formed(text), add_special_tokens=False).ids, EOS]
+
+    def check_ids(self, ids: Iterable[int]) -> list[int]:
+        """Ids from outside, as text tokens: in the vocabulary and not special. TokenizerError names the first bad one."""
+        checked = list(ids)
+        for index, value in enumerate(checked):
+            if not UNK < value < self.vocab_size:
+                raise TokenizerError(
+                    f"token id {value} at index {index} is not a text token (allowed: {UNK + 1}..{self.vocab_size - 1})",
+                    param="ids",
+                )
+        return checked
+
+    def split(self, text: str) -> list[str]:
+        """Pre-tokens in the text's own characters."""
+        return [text[start:end] for _, (start, end) in self._split.pre_tokenize_str(text)]
+
+    def to_byte_alphabet(self, text: str) -> str:
+        """The printable stand-ins of the text's UTF-8 bytes."""
+        return "".join(piece for piece, _ in self._split.pre_tokenize_str(text))
+
+    def merge(self, word: str) -> list[str]:
+        """BPE of one pre-token in the byte alphabet."""
+        return list(self._word.encode(word, add_special_tokens=False).tokens)
+
+    def final_tokens(self, word: str) -> list[str]:
+        """The tokens at the start of an unfinished pre-token (byte alphabet) that every continuation keeps."""
+        common: list[str] | None = None
+        for q in range(max(0, len(word) - self._longest + 1), len(word) + 1):
+            before = self.merge(word[:q]) if q else []
+            if q < len(word) and not self._can_begin(word[q:], before[-1] if before else None):
+                continue
+            if common is None:
+                common = before
+            else:
+                same = next((i for i, (a, b) in enumerate(zip(common, before, strict=False)) if a != b), None)
+                common = common[: min(len(common), len(before)) if same is None else same]
+            if not common:
+                return []
+        return common or []
+
+    def _can_begin(self, prefix: str, previous: str | None) -> bool:
+        """Whether BPE can put some token that strictly extends `prefix` right after `previous`."""
+        for index in range(bisect_left(self._sorted, prefix), len(self._sorted)):
+            token = self._sorted[index]
+            if not token.startswith(prefix):
+                return False
+            if len(token) == len(prefix):
+                continue
+            if self.merge((previous or "") + token) == ([token] if previous is None else [previous, token]):
+                return True
+        return False
+
+
+@dataclass
+class IncrementalTokenizer:
+    """Feed deltas, get ids: `<s>` first, `</s>` from `finish`, in all the ids of the whole text."""
+
+    tokenizer: Tokenizer
+    _pending: str = ""
+    _context: str = ""
+    _released: int = 0
+    _surrogate: str = ""
+    _started: bool = field(default=False)
+
+    def feed(self, delta: str) -> list[int]:
+        """Ids that are final now. A character may be cut between its two surrogates."""
+        text = self._surrogate + delta
+        self._surrogate = text[-1:] if text and "\ud800" <= text[-1] <= "\udbff" else ""
+        text = text[: len(text) - len(self._surrogate)]
+        # A pair of surrogates that arrived apart is one character.
+        joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        self._pending += _well_formed(joined)
+        return self._begin() + self._advance()
+
+    def finish(self) -> list[int]:
+        """The rest, and `</s>`. Raises TokenizerError for half a character."""
+        if self._surrogate:
+            raise TokenizerError("text ends in half a surrogate pair", param="text")
+        out = self._begin()
+        for piece in self._pieces():
+            out += self._emit(self.tokenizer.merge(self.tokenizer.to_byte_alphabet(piece)))
+        self._pending, self._context = "", ""
+        return [*out, EOS]
+
+    def _begin(self) -> list[int]:
+        if self._started:
+            return []
+        self._started = True
+        return [BOS]
+
+    def _pieces(self) -> list[str]:
+        """Pre-tokens of what is pending; the context character before it only steers the split."""
+        pieces = self.tokenizer.split(self._context + self._pending)
+        if self._context and pieces:
+            pieces[0] = pieces[0][len(self._context) :]
+        return pieces
+
+    def _emit(self, tokens: Sequence[str]) -> list[int]:
+        """Ids of a finished pre-token's tokens that were not released before."""
+        fresh = tokens[self._released :]
+        self._released = 0
+        return [self.tokenizer.vocab[token] for token in fresh]
+
+    def _advance(self) -> list[int]:
+        pieces = self._pieces()
+        held = self._held(pieces)
+        out: list[int] = []
+        for piece in pieces[: len(pieces) - held]:
+            out += self._emit(self.tokenizer.merge(self.tokenizer.to_byte_alphabet(piece)))
+            self._pending, self._context = self._pending[len(piece) :], ""
+        if held == 1:
+            out += self._release_inside(pieces[-1])
+        return out
+
+    def _held(self, pieces: Sequence[str]) -> int:
+        """How many pre-tokens at the end may still change."""
+        if not pieces:
+            return 0
+        opens_fresh = len(pieces) > 1 or not self._context
+        if pieces[-1] in _CONTRACTIONS and opens_fresh:
+            return 0
+        if len(pieces) > 1 and pieces[-2] == "'" and any(c[1:].startswith(pieces[-1]) for c in _CONTRACTIONS):
+            return 2 if len(pieces) > 2 or not self._context else 1
+        return 1
+
+    def _release_inside(self, piece: str) -> list[int]:
+        """Release what is final inside the last, unfinished pre-token."""
+        if piece == "'" and not self._context:
+            return []
+        if piece.isspace():
+            # The last space of a run may yet belong to the word after it.
+            piece = piece[:-1]
+        word = self.tokenizer.to_byte_alphabet(piece) if piece else ""
+        final = self.tokenizer.final_tokens(word)
+        out = [self.tokenizer.vocab[token] for token in final[self._released :]]
+        self._released = max(self._released, len(final))
+        if len(piece) > _CUT_AFTER:
+            self._cut(piece, final)
+        return out
+
+    def _cut(self, piece: str, final: Sequence[str]) -> None:
+        """Forget released text up to the last final boundary that is also a character boundary."""
+        ends, total = set(), 0
+        for character in piece:
+            total += len(character.encode("utf-8"))
+            ends.add(total)
+        position, kept, cut_tokens, cut_bytes = 0, 0, 0, 0
+        for count, token in enumerate(final, 1):
+            position += len(token)
+            if position in ends:
+                cut_tokens, cut_bytes = count, position
+        while kept < len(piece) and len(piece[:kept].encode("utf-8")) < cut_bytes:
+            kept += 1
+        if cut_tokens:
+            self._context = piece[kept - 1]
+            self._pending = self._pending[kept:]
+            self._released -= cut_tokens
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Train a byte-level BPE of at most `vocab_size` entries (at least the 256 bytes and 4 specials)."""
+    least = len(SPECIAL) + 256
+    if vocab_size < least:
+        raise TokenizerError(f"vocab_size must be at least {least}, got {vocab_size}", param="vocab_size")
+    backend = Backend(BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    trainer = BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    model = json.loads(backend.to_str())["model"]
+    merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in model["merges"]]
+    return Tokenizer(model["vocab"], [(a, b) for a, b in merges])
