@@ -1,0 +1,1 @@
+"""Audio formats: one encoder a file, each with `write(pcm)` and `finish()`."""

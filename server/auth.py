@@ -1,0 +1,61 @@
+"""API keys. With a key set, every path is refused without it, except the few listed here."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from hashlib import sha256
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sled_tts.server.errors import AuthenticationError
+from sled_tts.server.routes.replies import send_denial
+
+# Probes cannot hold a key; the page and the schema hold nothing that is secret.
+PUBLIC_PATHS = frozenset({"/", "/health/live", "/health/ready", "/docs", "/openapi.json"})
+PUBLIC_PREFIX = "/studio/"
+
+
+class ApiKeyMiddleware:
+    """Checks `Authorization: Bearer KEY`, `X-API-Key: KEY` or, for WebSockets only (browsers cannot set headers
+    there), `?api_key=KEY`. A WebSocket is refused at the handshake with HTTP 401."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+        self.app = app
+        self._digests = [sha256(key.encode()).digest() for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or not self._digests or _is_public(scope):
+            await self.app(scope, receive, send)
+            return
+        offered = _offered_keys(scope)
+        if any(self._matches(key) for key in offered):
+            await self.app(scope, receive, send)
+            return
+        what = "the API key is wrong" if offered else "an API key is required: Authorization: Bearer KEY"
+        await send_denial(AuthenticationError(what, param="authorization"), scope, receive, send)
+
+    def _matches(self, key: str) -> bool:
+        digest = sha256(key.encode()).digest()
+        # Every key is compared, in constant time, so that timing tells neither which nor how much matched.
+        return any([hmac.compare_digest(digest, own) for own in self._digests])
+
+
+def _is_public(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["method"] == "OPTIONS":
+        return scope["type"] == "http"
+    path: str = scope["path"]
+    return scope["method"] in ("GET", "HEAD") and (path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIX))
+
+
+def _offered_keys(scope: Scope) -> list[str]:
+    headers = Headers(scope=scope)
+    keys = [headers["x-api-key"]] if "x-api-key" in headers else []
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and credentials.strip():
+        keys.append(credentials.strip())
+    if scope["type"] == "websocket":
+        keys += parse_qs(scope.get("query_string", b"").decode("latin-1")).get("api_key", [])
+    return keys

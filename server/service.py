@@ -1,0 +1,121 @@
+"""What routes ask of the rest of the server, as plain data and protocols. No torch, no asyncio objects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from sled_tts.server.engine.request import Event, Float32
+from sled_tts.server.engine.stats import EngineStats
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """One checkpoint in memory. `n`, `m` are its own pacing, None when it is offline; `parameters` a count."""
+
+    name: str
+    kind: str
+    sampling_rate: int
+    hop: int
+    n: int | None
+    m: int | None
+    slots: int
+    positions: int
+    device: str
+    parameters: int
+
+    @property
+    def frame_rate(self) -> float:
+        """Latents a second."""
+        return self.sampling_rate / self.hop
+
+
+@dataclass(frozen=True)
+class UtteranceOptions:
+    """How to speak. `n`, `m`: pacing of a streaming checkpoint; `model`: a loaded name, None for the preferred one."""
+
+    seed: int
+    cfg_scale: float = 2.0
+    max_frames: int | None = None
+    n: int | None = None
+    m: int | None = None
+    model: str | None = None
+
+
+class ReferenceMode(StrEnum):
+    """`reference`: the whole recording gives the voice. `continuation`: its first three seconds are continued."""
+
+    REFERENCE = "reference"
+    CONTINUATION = "continuation"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A recording to speak like: mono samples `[N]` at `rate` Hz, and what is said in it."""
+
+    pcm: Float32 = field(repr=False)
+    rate: int
+    text: str
+    mode: ReferenceMode = ReferenceMode.REFERENCE
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """What the first real synthesis took on `model`."""
+
+    model: str
+    ttfa_s: float
+    rtf: float
+    audio_s: float
+
+
+class Utterance(Protocol):
+    """Text in, events out; exactly one terminal event, also when it is spoken sentence by sentence."""
+
+    @property
+    def model(self) -> LoadedModel: ...
+
+    @property
+    def by_sentence(self) -> bool:
+        """Whether an offline checkpoint speaks it, one sentence after another."""
+
+    def append(self, text: str) -> None: ...
+
+    def append_tokens(self, ids: Sequence[int]) -> None: ...
+
+    def flush(self) -> None:
+        """Speak what can be spoken now without waiting for more text."""
+
+    def close(self) -> None:
+        """End of the text."""
+
+    def cancel(self) -> None: ...
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+
+class SpeechService(Protocol):
+    """Every loaded model behind one door."""
+
+    @property
+    def models(self) -> tuple[LoadedModel, ...]: ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether every engine thread runs."""
+
+    def engine_stats(self) -> dict[str, EngineStats]:
+        """Counters by model name."""
+
+    async def warm_up(self) -> WarmUp:
+        """A real synthesis on every model; the figures are those of the model WebSockets use."""
+
+    async def speak(self, text: str, options: UtteranceOptions, reference: Reference | None = None) -> Utterance:
+        """The whole text at once; prefers the offline checkpoint."""
+
+    def open_stream(self, options: UtteranceOptions) -> Utterance:
+        """Text as it arrives; prefers the streaming checkpoint."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,75 @@
+"""Settings of the server: environment variables with the prefix SLED_TTS_, overridden by command-line options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from sled_tts.server.errors import InvalidParameterError
+
+PREFIX = "SLED_TTS_"
+# Variables with our prefix that belong to clients or to the test suite.
+_OTHERS = frozenset({"SLED_TTS_URL", "SLED_TTS_SHARED"})
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Everything an operator can change. Sizes in bytes, times in seconds unless the name says otherwise.
+
+    Lists (`model`, `api_key`, `cors_origin`) are comma-separated in the environment.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    model: Names = ("built-in",)
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    device: str = "auto"
+    slots: int = Field(default=16, ge=1, le=4096)
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    api_key: Names = ()
+    cors_origin: Names = ()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_json: bool = False
+    max_text_chars: int = Field(default=4096, ge=1)
+    max_stream_chars: int = Field(default=16_384, ge=1)
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1024)
+    max_reference_bytes: int = Field(default=10 * 2**20, ge=1024)
+    max_reference_s: float = Field(default=20.0, gt=0)
+    ws_max_message_bytes: int = Field(default=64 * 1024, ge=1024)
+    ws_idle_timeout_s: float = Field(default=120.0, gt=0)
+    ws_ping_s: float = Field(default=20.0, gt=0)
+    ws_send_timeout_s: float = Field(default=60.0, gt=0)
+    shutdown_timeout_s: int = Field(default=10, ge=0)
+
+    @field_validator("model", "api_key", "cors_origin", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _some_model(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("at least one model is needed")
+        return value
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Settings from the environment, with `overrides` (None means not given) on top.
+
+    Raises InvalidParameterError for a variable with our prefix that is no setting: a misspelt
+    SLED_TTS_API_KEY must not silently leave a server open. pydantic.ValidationError for bad values.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _OTHERS
+    for name in sorted(environ if environ is not None else os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            raise InvalidParameterError(f"unknown environment variable {name}", param=name)
+    return Settings(**{name: value for name, value in overrides.items() if value is not None})
