@@ -43,7 +43,8 @@ class RaggedPlan:
     """How a packed batch of N tokens from R rows meets the cache; built once a step, used by every layer.
 
     `row_of [N]`, `position [N]` say where each token goes; `query_row [N]`, `query_col [N]` place it in the
-    padded query block `[R, L]`; `mask [R, 1, L, K]` is True where a query may look.
+    padded query block `[R, L]`; `mask [R, 1, L, K]` is True where a query may look. `rows [R]` are the cache rows
+    attended to; `contiguous` means they are the first R of the cache, idle ones included.
     """
 
     rows: Tensor

@@ -106,17 +106,21 @@ class Sled(nn.Module):
             if start + count > limit:
                 raise ModelError(f"row {row} would hold {start + count} positions, the limit is {limit}")
         columns = max(counts)
-        query_row = torch.tensor([i for i, count in enumerate(counts) for _ in range(count)], device=device)
-        query_col = torch.tensor([j for count in counts for j in range(count)], device=device)
-        row_index = torch.tensor(list(rows), device=device)
-        start_index = torch.tensor(starts, device=device)
-        position = start_index[query_row] + query_col
         live = max(start + count for start, count in zip(starts, counts, strict=True))
+        # A few idle rows in between cost less than copying everybody's keys and values out of the cache.
+        contiguous = max(rows) < 2 * len(rows)
+        held = list(range(max(rows) + 1)) if contiguous else list(rows)
+        place = list(rows) if contiguous else list(range(len(rows)))
+        query_row = torch.tensor([i for i, count in zip(place, counts, strict=True) for _ in range(count)], device=device)
+        query_col = torch.tensor([j for count in counts for j in range(count)], device=device)
+        row_index = torch.tensor(held, device=device)
+        start_index = torch.tensor([cache.lengths[row] for row in held], device=device)
+        position = start_index[query_row] + query_col
         allowed = start_index[:, None] + torch.arange(columns, device=device)
         mask = torch.arange(live, device=device)[None, None, :] <= allowed[:, :, None]
         return RaggedPlan(
             rows=row_index,
-            contiguous=list(rows) == list(range(len(rows))),
+            contiguous=contiguous,
             row_of=row_index[query_row],
             position=position,
             query_row=query_row,
