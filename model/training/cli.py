@@ -1,0 +1,101 @@
+"""`sled-tts train ...`: from a text file to a voice the server speaks with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from safetensors.torch import load_file
+
+from sled_tts.model.checkpoint import load_sled_state, save_bundle
+from sled_tts.model.codec.codec import Codec
+from sled_tts.model.codec.config import CodecConfig
+from sled_tts.model.config import GeneratorConfig, SledConfig
+from sled_tts.model.sled import Sled
+from sled_tts.model.tokenizer import SPECIAL, Tokenizer, train_tokenizer
+from sled_tts.model.training.batches import Corpus, encode_corpus
+from sled_tts.model.training.codec_loop import CodecTraining, train_codec
+from sled_tts.model.training.loop import SledTraining, StepReport, train_sled
+from sled_tts.model.training.synthetic import synthesise_corpus
+
+app = typer.Typer(no_args_is_help=True, help="Train a voice: corpus, codec, encode, tokenizer, sled, in this order.")
+
+Work = Annotated[Path, typer.Argument(help="Working folder; every step reads and writes here.")]
+
+
+def small_codec_config() -> CodecConfig:
+    """16 kHz, 50 latents of 64 dimensions a second."""
+    return CodecConfig(sampling_rate=16_000, dimension=64, n_filters=16, ratios=(8, 5, 4, 2), codebook_size=256, n_q=8)
+
+
+def small_sled_config(vocab_size: int) -> SledConfig:
+    """6.4 M parameters, reading 8 bytes of text for every 14 frames (0.28 s) it writes."""
+    return SledConfig(
+        hidden_size=256, intermediate_size=768, num_hidden_layers=6, num_attention_heads=4, vocab_size=vocab_size,
+        latent_dim=64, generator=GeneratorConfig(depth=3, width=256, noise_channels=64),
+        max_position_embeddings=1024, training_cfg=0.1, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0,
+        stream_n=8, stream_m=14,
+    )  # fmt: skip
+
+
+@app.command()
+def corpus(work: Work, texts: Annotated[Path, typer.Argument(help="One sentence a line.")]) -> None:
+    """Let flite read the sentences at a pitch locked to the frame grid."""
+    lines = [line.strip() for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
+    count, hours = synthesise_corpus(lines, work / "corpus", hop=small_codec_config().hop_length)
+    typer.echo(f"{count} of {len(lines)} utterances, {hours:.2f} h")
+
+
+@app.command()
+def codec(work: Work, steps: int = 6000, resume: bool = False, freeze_encoder: bool = False) -> None:
+    """Train the codec (`--resume` continues; `--freeze-encoder` improves the decoder under fixed latents)."""
+    folder = work / "codec"
+    training = replace(CodecTraining(), steps=steps, freeze_encoder=freeze_encoder)
+    start = Codec.load(folder) if resume else None
+    train_codec(work / "corpus", small_codec_config(), training, folder, start=start)
+
+
+@app.command()
+def encode(work: Work) -> None:
+    """Encode the corpus once."""
+    encode_corpus(work / "corpus", Codec.load(work / "codec"), work / "latents.npy")
+
+
+@app.command()
+def tokenizer(work: Work, texts: Path, vocab_size: int = len(SPECIAL) + 256) -> None:
+    """Train a byte-level BPE; the default size is bytes only."""
+    train_tokenizer(texts.read_text(encoding="utf-8").splitlines(), vocab_size).save(work / "tokenizer")
+
+
+@app.command()
+def sled(work: Work, steps: int = 6000, resume: bool = False) -> None:
+    """Train the network and write a folder that `sled-tts serve --model` speaks with."""
+    vocabulary = Tokenizer.load(work / "tokenizer")
+    config = small_sled_config(vocabulary.vocab_size)
+    data = Corpus.open(work / "corpus", work / "latents.npy", vocabulary, config.stream_n, config.stream_m)
+    start = None
+    if resume:
+        start = Sled(config)
+        load_sled_state(start, load_file(work / "sled.safetensors"))
+
+    def show(report: StepReport) -> None:
+        typer.echo(json.dumps(report.__dict__))
+
+    model = train_sled(data, config, SledTraining(steps=steps), work / "sled.safetensors", report=show, start=start)
+    extras = {
+        "name": "sled-tts-small",
+        "latent_mean": data.mean.tolist(),
+        "latent_std": data.std,
+        "max_segment_chars": 80,
+        "max_frames_per_token": 10.0,
+    }
+    save_bundle(work / "voice", model, vocabulary, Codec.load(work / "codec"), extras, dtype=torch.float16)
+    typer.echo(f"wrote {work / 'voice'}")
+
+
+if __name__ == "__main__":
+    app()

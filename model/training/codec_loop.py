@@ -1,0 +1,148 @@
+"""Training a small codec of the Encodec architecture on a frame-aligned corpus.
+
+Latents get Gaussian noise in training: it makes their scale meaningful (a dimension that must survive
+noise has to be large) and the decoder tolerant of a network's small errors.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sled_tts.model.codec.codec import Codec
+from sled_tts.model.codec.config import CodecConfig
+from sled_tts.model.codec.networks import init_for_training
+from sled_tts.model.errors import ModelError
+from sled_tts.model.training.spectral import MelLoss, waveform_loss
+from sled_tts.model.training.synthetic import read_audio
+
+
+@dataclass(frozen=True)
+class CodecTraining:
+    """Hyper-parameters. `spectral_from`: first the waveform alone, since its gradient is usable from the
+    first step; then mel terms and noise ramp up over 400 steps."""
+
+    steps: int = 6000
+    batch: int = 8
+    seconds: float = 0.64
+    lr: float = 1.2e-3
+    waveform_weight: float = 1.0
+    mel_weight: float = 1.0
+    envelope_weight: float = 1.0
+    latent_penalty: float = 0.01
+    noise: float = 0.25
+    spectral_from: int = 500
+    freeze_encoder: bool = False
+    rvq_latents: int = 20_000
+    seed: int = 0
+
+
+class _Envelope(nn.Module):
+    """Latents must hold the spectral envelope linearly: without this they spend their width on the phase of
+    the loudest kilohertz."""
+
+    def __init__(self, config: CodecConfig, bands: int = 40) -> None:
+        super().__init__()
+        self.bands, self.half_hop = bands, config.hop_length // 2
+        self.mel = MelLoss(config.sampling_rate, ((512, bands),))
+        self.head = nn.Conv1d(config.dimension, 2 * bands, 1)
+
+    def forward(self, latents: Tensor, wave: Tensor) -> Tensor:
+        """`latents [B, D, S]`, `wave [B, S * hop]`."""
+        window, filters = self.mel.get_buffer("window_512"), self.mel.get_buffer("filters_512")
+        spectrum = torch.stft(wave, 512, self.half_hop, window=window, return_complex=True)[..., :-1]
+        power = filters @ (spectrum.real.square() + spectrum.imag.square()) * (4 / window.square().sum())
+        level = (power + 1e-5).log10() + 2.5
+        batch, frames = latents.shape[0], latents.shape[2]
+        target = level.view(batch, self.bands, frames, 2).permute(0, 1, 3, 2).reshape(batch, -1, frames)
+        error: Tensor = (self.head(latents) - target).abs().mean()
+        return error
+
+
+def train_codec(
+    corpus: Path, config: CodecConfig, training: CodecTraining, out: Path, *, start: Codec | None = None
+) -> Codec:
+    """Train on `corpus` (see `synthetic`), fit the RVQ, save to `out`, and return the codec.
+
+    Continues from `start` when given. Raises ModelError on a loss that is not finite, leaving the last
+    saved codec as it was.
+    """
+    torch.manual_seed(training.seed)
+    codec = Codec(config) if start is None else start
+    if start is None:
+        init_for_training(codec.encoder)
+        init_for_training(codec.decoder)
+    codec.train().requires_grad_(True)
+    codec.encoder.requires_grad_(not training.freeze_encoder)
+    envelope, mel = _Envelope(config), MelLoss(config.sampling_rate)
+    audio = read_audio(corpus)
+    # Losses are scaled for a level of 0.1; quiet corpora are lifted inside the first and last layer.
+    sample = np.asarray(audio[: 60 * config.sampling_rate], dtype=np.float32) / 32768
+    gain = 1.0 if start is not None else float(0.1 / sample.std())
+    trained = [p for p in [*codec.parameters(), *envelope.parameters()] if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=training.lr, betas=(0.8, 0.99), weight_decay=0.0)
+    hop = config.hop_length
+    frames = int(training.seconds * config.sampling_rate) // hop
+    starts = np.random.default_rng(training.seed)
+    began, level = time.monotonic(), 0.1 / float(sample.std())
+    for step in range(training.steps):
+        ramp = 1.0 if start is not None else min(1.0, max(0.0, (step - training.spectral_from) / 400))
+        for group in optimiser.param_groups:
+            decay = 0.1 + 0.45 * (1 + math.cos(math.pi * step / training.steps))
+            group["lr"] = training.lr * min(1.0, (step + 1) / 30) * decay
+        first = starts.integers(0, len(audio) // hop - frames, training.batch) * hop
+        wave = torch.from_numpy(np.stack([audio[a : a + frames * hop] for a in first]).astype(np.float32) / 32768)
+        latents = codec.encoder(wave[:, None] * gain)
+        noisy = latents + training.noise * ramp * torch.randn_like(latents)
+        got, want = codec.decoder(noisy)[:, 0] / gain * level, wave * level
+        loss = training.waveform_weight * waveform_loss(got, want)
+        loss = loss + ramp * training.latent_penalty * latents.square().mean()
+        if ramp > 0:
+            loss = loss + training.mel_weight * ramp * mel(got, want)
+        if not training.freeze_encoder:
+            loss = loss + training.envelope_weight * ramp * envelope(noisy, want)
+        if not bool(torch.isfinite(loss)):
+            raise ModelError(f"codec loss is {float(loss)} at step {step}; lower --lr")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(trained, 10.0)
+        optimiser.step()
+        if (step + 1) % 100 == 0:
+            error = float((got - want).detach().square().mean() / want.square().mean())
+            print(f"codec step {step + 1} loss {float(loss):.3f} snr {-10 * math.log10(error):.1f} dB "
+                  f"{time.monotonic() - began:.0f} s", flush=True)  # fmt: skip
+    _fold_gain(codec, gain)
+    codec.eval().requires_grad_(False)
+    _fit_quantizer(codec, audio, training)
+    codec.save(out)
+    return codec
+
+
+@torch.no_grad()
+def _fold_gain(codec: Codec, gain: float) -> None:
+    """Move the level change into the first and last convolution."""
+    convolutions = [m for m in codec.encoder.modules() if isinstance(m, nn.Conv1d)]
+    convolutions[0].weight.mul_(gain)
+    last = [m for m in codec.decoder.modules() if isinstance(m, nn.Conv1d)][-1]
+    last.weight.div_(gain)
+    if last.bias is not None:
+        last.bias.div_(gain)
+
+
+@torch.inference_mode()
+def _fit_quantizer(codec: Codec, audio: np.ndarray, training: CodecTraining) -> None:  # type: ignore[type-arg]
+    """Fit the residual codebooks to latents of the corpus."""
+    span = 10 * codec.config.sampling_rate // codec.config.hop_length * codec.config.hop_length
+    parts: list[Tensor] = []
+    for first in range(0, len(audio) - span, span):
+        wave = torch.from_numpy(np.asarray(audio[first : first + span], dtype=np.float32) / 32768)
+        parts.append(codec.encoder(wave[None, None])[0].transpose(0, 1))
+        if sum(len(part) for part in parts) >= training.rvq_latents:
+            break
+    codec.quantizer.fit(torch.cat(parts), seed=training.seed)
