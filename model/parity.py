@@ -6,8 +6,11 @@ Prints the largest absolute error per case and tensor; exits 1 when any is above
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +18,49 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sled_tts.model.checkpoint import load_sled_state
 from sled_tts.model.codec.codec import Codec, codec_config_from
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.generation import GenerationRequest, generate
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import Tokenizer
-from sled_tts.model.training.losses import sled_loss
+from sled_tts.model.training.layout import embed_layout, layout_for
+from sled_tts.model.training.losses import drop_text, sled_loss
 
 TOLERANCE = 1e-3
 Errors = Iterator[tuple[str, float]]
 
 
 def _difference(got: Tensor, want: Tensor) -> float:
-    """Largest absolute difference; infinite when the shapes or an exact integer tensor differ."""
+    """Largest absolute difference; infinite when shapes, an exact integer tensor, or NaN and number differ."""
     if got.shape != want.shape:
         return float("inf")
     if not want.is_floating_point():
         return 0.0 if torch.equal(got.to(want.dtype), want) else float("inf")
-    return float((got.double() - want.double()).abs().max()) if want.numel() else 0.0
+    if not want.numel():
+        return 0.0
+    largest = float((got.double() - want.double()).abs().max())
+    return largest if math.isfinite(largest) else float("inf")
 
 
 def _model(case: dict[str, Any], data: dict[str, Tensor]) -> Sled:
-    model = Sled(SledConfig.from_dict(case["config"]))
-    state = {key[3:]: value for key, value in data.items() if key.startswith("sd.")}
-    model.load_state_dict({k: v for k, v in state.items() if k != "bceloss.pos_weight" and not k.startswith("codec.")})
+    config = SledConfig.from_dict(case["config"])
+    # The reference does not guard its position limit and may have been recorded beyond it.
+    used = sum(data[k].shape[1] for k in ("in.input_ids", "in.prompt_latents", "in.latents", "noise") if k in data)
+    model = Sled(replace(config, max_position_embeddings=max(config.max_position_embeddings, used + 1)))
+    load_sled_state(model, {key[3:]: value for key, value in data.items() if key.startswith("sd.")})
     return model.eval()
 
 
-def _stop_ids(logits: Tensor, threshold: float, pad: int, eos: int) -> Tensor:
-    """The reference's id per step: 0 = go on, `</s>` in the step that predicts the stop, pad after it."""
+def _stop_ids(logits: Tensor, threshold: float, config: dict[str, Any]) -> Tensor:
+    """The reference's id per step: `<s>` = go on, `</s>` in the step that predicts the stop, pad after it."""
+    bos, eos = int(config.get("bos_token_id", 0)), int(config.get("eos_token_id", 2))
+    # Without a pad token the reference's generation pads with </s>.
+    pad = eos if config.get("pad_token_id") is None else int(config["pad_token_id"])
     stopped = torch.sigmoid(logits) >= threshold
     before = torch.cat([torch.zeros(1, dtype=torch.long), stopped.long().cumsum(0)[:-1]])
-    ids = torch.where(stopped, eos, 0)
+    ids = torch.where(stopped, eos, bos)
     return torch.where(before > 0, pad, ids)
 
 
@@ -56,7 +69,7 @@ def replay_synthesis(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
     model = _model(case, data).prepare_for_inference()
     config, streaming = model.config, case["kind"] == "stream"
     ids, mask = data["in.input_ids"], data.get("in.attention_mask")
-    prompts, steps = data.get("in.prompt_latents"), int(case["steps"])
+    prompts, steps = data.get("in.prompt_latents"), int(case.get("steps", data["noise"].shape[1]))
     threshold = float(case.get("stop_threshold", 0.5 if streaming else 0.8))
     batch = ids.shape[0]
 
@@ -88,12 +101,12 @@ def replay_synthesis(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
         if name in data:
             yield name, _difference(got, data[name])
     logits = torch.stack([r.stop_logits for r in free if r.stop_logits is not None])
-    stops = torch.stack([_stop_ids(row, threshold, config.pad_token_id, config.eos_token_id) for row in logits])
+    stops = torch.stack([_stop_ids(row, threshold, case["config"]) for row in logits])
     if "out.ids" in data:
         yield "out.ids", _difference(stops, data["out.ids"][:, -steps:])
     # And once more as the product runs it, stops obeyed at the reference's moment.
     obeyed = generate(model, requests(steps), strict_reference_stop=True, **common)  # type: ignore[arg-type]
-    lengths = [int((row != config.eos_token_id).cumprod(0).sum()) for row in stops]
+    lengths = [int((torch.sigmoid(row) < threshold).cumprod(0).sum()) for row in logits]
     for b, result in enumerate(obeyed):
         yield f"speech[{b}]", _difference(result.latents, data["out.new_latents"][b, : lengths[b]])
     if "wav_len_frames_eval_rule" in case:
@@ -101,32 +114,49 @@ def replay_synthesis(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
         yield "frames", _difference(got_frames, torch.tensor(case["wav_len_frames_eval_rule"]))
 
 
-def replay_training(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
-    """Loss, its parts, hidden states and every gradient."""
-    model = _model(case, data)
-    text_mask, speech_mask = data["in.attention_mask"], data["in.speech_mask"]
-    # The reference drops text (classifier-free guidance) in place, inside its forward pass.
-    ids = data.get("out.input_ids_after", data["in.input_ids"])
-    kept = data.get("out.attention_mask_after", text_mask)
+def _dropped_rows(data: dict[str, Tensor]) -> Tensor:
+    """Rows `[B]` whose text the reference dropped (classifier-free guidance, in place in its forward pass)."""
+    text_mask, after = data["in.attention_mask"].bool(), data.get("out.attention_mask_after")
+    if after is not None and not torch.equal(after.bool(), text_mask):
+        return (after.bool() != text_mask).any(dim=1)
     full = data.get("out.full_attention_mask")
-    if case["kind"] == "train_offline" and full is not None:
-        kept = full[:, : text_mask.shape[1]]
-    parts = sled_loss(
-        model,
-        ids,
-        kept,
-        data["in.latents"],
-        speech_mask,
-        (data["noise_1"], data["noise_2"]),
+    if full is None:
+        return torch.zeros(text_mask.shape[0], dtype=torch.bool)
+    return full.sum(1) != text_mask.sum(1) + data["in.speech_mask"].sum(1)
+
+
+def replay_training(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
+    """Loss, its parts, layout, hidden states, samples and every gradient."""
+    model = _model(case, data)
+    speech_mask, noise = data["in.speech_mask"], (data["noise_1"], data["noise_2"])
+    ids, text_mask = drop_text(
+        data["in.input_ids"],
+        data["in.attention_mask"],
+        _dropped_rows(data),
+        streaming=case["kind"] == "train_stream",
+        eos=model.config.eos_token_id,
     )
+    layout = layout_for(model.config, text_mask, speech_mask)
+    joint = embed_layout(model.embed_text(ids), model.embed_speech(data["in.latents"]), layout)
+    parts = sled_loss(model, ids, text_mask, data["in.latents"], speech_mask, noise)
     parts.loss.backward()  # type: ignore[no-untyped-call]
     real = speech_mask.bool()
     counted = torch.arange(real.shape[1] + 1)[None] <= real.sum(1, keepdim=True)
-    for name, got in {"out.loss": parts.loss, "out.energy_loss": parts.energy, "out.eos_loss": parts.stop}.items():
-        yield name, _difference(got.detach().reshape(1), data[name].reshape(1))
+    states = parts.z[:, :-1]
+    whole = torch.ones((), dtype=torch.bool)
     for name, got, select in (
+        ("out.loss", parts.loss.reshape(1), whole),
+        ("out.energy_loss", parts.energy.reshape(1), whole),
+        ("out.eos_loss", parts.stop.reshape(1), whole),
+        ("out.input_ids_after", ids, whole),
+        ("out.attention_mask_after", text_mask, whole),
+        ("out.full_attention_mask", layout.attention_mask, whole),
+        ("out.inputs_embeds_after_ln", joint, whole),
+        # What padded frames and the states after a row's end hold is never used.
+        ("out.z", states, real),
+        ("out.sample_1", model.generator(states, noise[0]), real),
+        ("out.sample_2", model.generator(states, noise[1]), real),
         ("out.energy_per_frame", parts.energy_per_frame, real),
-        ("out.z", parts.z[:, :-1], real),
         ("out.eos_logits", parts.stop_logits, counted),
     ):
         if name in data:
@@ -168,11 +198,23 @@ def replay_tokenizer(case: dict[str, Any], folder: Path) -> Errors:
         yield f"ids[{index}]", 0.0 if list(got) == list(item["ids"]) else float("inf")
 
 
+def _tokenizer_folder(case: dict[str, Any], path: Path) -> Path:
+    """Where the vocabulary of a tokenizer case lies: named by the case, beside it, or in the shared folder."""
+    shared = os.environ.get("SLED_TTS_SHARED", "../shared")
+    candidates = [path.parent / "tokenizer", path.parent.parent / "tokenizer", Path(shared) / "tokenizer"]
+    if "tokenizer" in case:
+        candidates.insert(0, path.parent / case["tokenizer"])
+    found = next((folder for folder in candidates if (folder / "vocab.json").is_file()), None)
+    if found is None:
+        raise ModelError(f"{path.name}: no vocab.json in any of {', '.join(map(str, candidates))}")
+    return found
+
+
 def replay(path: Path) -> Errors:
     """Replay one `NAME.json`; raises ModelError for a kind that is not known."""
     case = json.loads(path.read_text(encoding="utf-8"))
     if "cases" in case:
-        yield from replay_tokenizer(case, Path(case.get("tokenizer", path.parent.parent / "tokenizer")))
+        yield from replay_tokenizer(case, _tokenizer_folder(case, path))
         return
     data = load_file(path.with_suffix(".safetensors"))
     kind = case.get("kind", "codec" if "in.latents_bdt" in data else "")
@@ -197,7 +239,12 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     worst = 0.0
     for path in paths:
-        errors = list(replay(path))
+        try:
+            errors = list(replay(path))
+        except (ModelError, OSError, KeyError) as error:
+            # A case that cannot be replayed has failed; the others still say what they have to say.
+            print(f"{path.stem}: {type(error).__name__}: {error}", file=sys.stderr)
+            errors = []
         largest = max((error for _, error in errors), default=float("inf"))
         worst = max(worst, largest)
         print(f"{path.stem:34s} {'ok  ' if largest <= TOLERANCE else 'FAIL'} {largest:.2e}")
