@@ -1,0 +1,72 @@
+"""The ASGI application: middleware, routes, and the warm-up that readiness waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from sled_tts.server.auth import ApiKeyMiddleware
+from sled_tts.server.logs import get_logger
+from sled_tts.server.metrics import Metrics
+from sled_tts.server.routes import catalog, health, native, speech
+from sled_tts.server.routes.body_limit import BodyLimitMiddleware
+from sled_tts.server.routes.replies import install_error_handlers
+from sled_tts.server.routes.state import AppState
+from sled_tts.server.routes.studio import mount_studio
+from sled_tts.server.service import SpeechService
+from sled_tts.server.settings import Settings
+
+log = get_logger(__name__)
+
+
+def create_app(settings: Settings, service: SpeechService) -> FastAPI:
+    """An application around loaded models. It warms up when started and closes `service` when stopped."""
+    state = AppState(settings, service, Metrics(service.engine_stats))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.create_task(_warm_up(state))
+        try:
+            yield
+        finally:
+            warming.cancel()
+            with suppress(asyncio.CancelledError):
+                await warming
+            await asyncio.to_thread(service.close)
+
+    app = FastAPI(
+        title="sled-tts",
+        summary="Streaming text to speech with SLED.",
+        description="Streamed text goes to the WebSocket `/v1/stream` (see docs/protocol.md in the repository).",
+        version="1",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.sled = state
+    install_error_handlers(app)
+    for router in (speech.router, native.router, catalog.router, health.router):
+        app.include_router(router)
+    mount_studio(app)
+    # The one added last is outermost: a key is checked before a body is read.
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
+    app.add_middleware(ApiKeyMiddleware, keys=settings.api_key)
+    if settings.cors_origin:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(settings.cors_origin), allow_methods=["*"], allow_headers=["*"]
+        )
+    return app
+
+
+async def _warm_up(state: AppState) -> None:
+    try:
+        state.warm_up = await state.service.warm_up()
+    except Exception as error:
+        # Readiness answers 503 with this for as long as the process lives; the operator sees why.
+        state.failure = error
+        log.error("warm-up failed", exc_info=error)
+        return
+    log.info("ready", model=state.warm_up.model, ttfa_s=state.warm_up.ttfa_s, rtf=state.warm_up.rtf)

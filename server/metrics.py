@@ -1,0 +1,147 @@
+"""Prometheus metrics in a registry of their own, so that two servers in one process do not share counters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sled_tts.server.engine.request import AudioChunk, Event, Failed, Finished
+from sled_tts.server.engine.stats import EngineStats
+from sled_tts.server.errors import reply_for
+
+_SECONDS = (0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.15, 0.2, 0.4, 0.8, 1.6, 3.2, 10.0)
+_RTF = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
+
+
+class EngineCollector(Collector):
+    """The engines' own counters, read when scraped."""
+
+    def __init__(self, read: Callable[[], dict[str, EngineStats]]) -> None:
+        self._read = read
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._read()
+        for name, text, value in _GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=["model"])
+            for model, one in stats.items():
+                gauge.add_metric([model], value(one))
+            yield gauge
+        for name, text, value in _COUNTERS:
+            counter = CounterMetricFamily(name, text, labels=["model"])
+            for model, one in stats.items():
+                counter.add_metric([model], value(one))
+            yield counter
+        steps = HistogramMetricFamily("sled_tts_engine_step_seconds", "One batched step", labels=["model"])
+        for model, one in stats.items():
+            steps.add_metric([model], list(_buckets(one)), one.step_time.total)
+        yield steps
+
+
+def _buckets(stats: EngineStats) -> Iterator[tuple[str, float]]:
+    running = 0
+    bounds = [str(bound) for bound in stats.step_time.bounds] + ["+Inf"]
+    for bound, count in zip(bounds, stats.step_time.counts, strict=True):
+        running += count
+        yield bound, float(running)
+
+
+_Row = tuple[str, str, Callable[[EngineStats], float]]
+_GAUGES: tuple[_Row, ...] = (
+    ("sled_tts_slots", "Streams that can run at once", lambda s: s.slots),
+    ("sled_tts_slots_in_use", "Slots taken", lambda s: s.in_use),
+    # There is no request queue: a request gets a slot or a 503. What can wait is a stream that is due a step.
+    ("sled_tts_queue", "Streams that were ready for the last step", lambda s: s.runnable),
+)
+_COUNTERS: tuple[_Row, ...] = (
+    ("sled_tts_engine_admitted", "Utterances given a slot", lambda s: s.admitted),
+    ("sled_tts_engine_rejected", "Utterances refused for want of a slot", lambda s: s.rejected),
+    ("sled_tts_engine_steps", "Batched steps", lambda s: s.steps),
+    ("sled_tts_engine_rows", "Streams stepped, summed over steps", lambda s: s.rows),
+    ("sled_tts_engine_frames", "Latents spoken", lambda s: s.frames),
+    ("sled_tts_engine_audio_seconds", "Audio delivered", lambda s: s.audio_s),
+    ("sled_tts_engine_busy_seconds", "Time in steps and decoding", lambda s: s.busy_s),
+    ("sled_tts_engine_underruns", "Times a listener must have run dry", lambda s: s.underruns),
+    ("sled_tts_engine_starvations", "Times a stream had to wait for text", lambda s: s.starvations),
+    ("sled_tts_engine_step_errors", "Steps or decodings that failed", lambda s: s.step_errors),
+)
+
+
+class Metrics:
+    """Everything `/metrics` shows. `route` is `speech` or `stream`."""
+
+    def __init__(self, engine_stats: Callable[[], dict[str, EngineStats]]) -> None:
+        self.registry = CollectorRegistry()
+        new = {"registry": self.registry}
+        route = ["route"]
+        self.ttfa = Histogram(
+            "sled_tts_ttfa_seconds", "First text at the server to first audio handed to the socket", route,
+            buckets=_SECONDS, **new,
+        )  # fmt: skip
+        self.rtf = Histogram("sled_tts_rtf", "Engine time over audio time, by utterance", route, buckets=_RTF, **new)
+        self.gap = Histogram("sled_tts_chunk_gap_seconds", "Between two chunks", route, buckets=_SECONDS, **new)
+        self.active = Gauge("sled_tts_active_streams", "Utterances under way", route, **new)
+        self.connections = Gauge("sled_tts_websocket_connections", "Open WebSockets", **new)
+        self.finished = Counter("sled_tts_utterances", "Ended utterances", ["route", "reason"], **new)
+        self.errors = Counter("sled_tts_errors", "Errors answered", ["route", "code"], **new)
+        self.registry.register(EngineCollector(engine_stats))
+
+    def render(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self.registry)
+
+    def error(self, route: str, error: BaseException) -> None:
+        self.errors.labels(route, reply_for(error).code).inc()
+
+
+@dataclass
+class UtteranceMeter:
+    """Observes one utterance on one route; a context manager, so that every ending is counted exactly once."""
+
+    metrics: Metrics
+    route: str
+    ttfa_s: float | None = None
+    _text_at: float | None = field(default=None, init=False)
+    _chunk_at: float | None = field(default=None, init=False)
+    _reason: str = field(default="disconnected", init=False)
+
+    def __enter__(self) -> UtteranceMeter:
+        self.metrics.active.labels(self.route).inc()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.metrics.active.labels(self.route).dec()
+        self.metrics.finished.labels(self.route, self._reason).inc()
+
+    def text(self) -> None:
+        """Text has arrived; the first call starts the TTFA clock."""
+        if self._text_at is None:
+            self._text_at = time.perf_counter()
+
+    def sent(self) -> None:
+        """A chunk has been handed to the socket."""
+        now = time.perf_counter()
+        if self._chunk_at is not None:
+            self.metrics.gap.labels(self.route).observe(now - self._chunk_at)
+        elif self._text_at is not None:
+            self.ttfa_s = now - self._text_at
+            self.metrics.ttfa.labels(self.route).observe(self.ttfa_s)
+        self._chunk_at = now
+
+    def event(self, event: Event) -> None:
+        """Every event of the utterance, once."""
+        if isinstance(event, AudioChunk):
+            return
+        if isinstance(event, Finished):
+            self._reason = str(event.reason)
+            if event.rtf is not None:
+                self.metrics.rtf.labels(self.route).observe(event.rtf)
+        elif isinstance(event, Failed):
+            self._reason = "failed"

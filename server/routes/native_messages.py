@@ -1,0 +1,101 @@
+"""Messages of `WS /v1/stream` that clients send, and how they are read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from sled_tts.server.audio.encoder import MAX_RATE, MIN_RATE
+from sled_tts.server.audio.pcm import SampleFormat
+from sled_tts.server.errors import BadJsonError, RequestError, UnknownMessageError
+from sled_tts.server.routes.replies import from_validation
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Start(_Message):
+    """Opens an utterance. `sample_rate` in Hz (the model's own by default), `n`:`m` text and speech pacing."""
+
+    type: Literal["start"]
+    id: str | None = Field(None, min_length=1, max_length=64)
+    model: str | None = None
+    voice: str | None = None
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    cfg_scale: float = Field(2.0, ge=0.0, le=10.0)
+    n: int | None = Field(None, ge=1, le=2048)
+    m: int | None = Field(None, ge=1, le=2048)
+    max_seconds: float | None = Field(None, gt=0, le=600)
+    format: SampleFormat = "s16le"
+    sample_rate: int | None = Field(None, ge=MIN_RATE, le=MAX_RATE)
+
+
+class Text(_Message):
+    """More text, concatenated verbatim to what came before."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Tokens(_Message):
+    """More text as subword ids, without `<s>` and `</s>`."""
+
+    type: Literal["tokens"]
+    tokens: tuple[Annotated[int, Field(ge=0)], ...] = Field(max_length=4096, strict=False)
+
+
+class Flush(_Message):
+    """Speak what is there without waiting for a word to be completed."""
+
+    type: Literal["flush"]
+
+
+class End(_Message):
+    """No more text; `done` follows the last audio."""
+
+    type: Literal["end"]
+
+
+class Cancel(_Message):
+    """Stop at once; `done` with finish reason `cancelled` follows."""
+
+    type: Literal["cancel"]
+
+
+class KeepAlive(_Message):
+    """Nothing but a sign of life; resets the idle timeout."""
+
+    type: Literal["keepalive"]
+
+
+ClientMessage = Start | Text | Tokens | Flush | End | Cancel | KeepAlive
+_TYPES = ("start", "text", "tokens", "flush", "end", "cancel", "keepalive")
+_ADAPTER: TypeAdapter[ClientMessage] = TypeAdapter(Annotated[ClientMessage, Field(discriminator="type")])
+
+
+def parse_message(text: str) -> ClientMessage:
+    """One text frame. BadJsonError, UnknownMessageError, or an error that names the field and its limit."""
+    try:
+        data = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise BadJsonError(f"the message is not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise BadJsonError("a message must be a JSON object")
+    kind = data.get("type")
+    if kind not in _TYPES:
+        raise UnknownMessageError(f"unknown message type {kind!r}; known: {', '.join(_TYPES)}", param="type")
+    try:
+        return _ADAPTER.validate_python(data)
+    except ValidationError as error:
+        raise _without_tag(error, str(kind)) from None
+
+
+def _without_tag(error: ValidationError, kind: str) -> RequestError:
+    details = error.errors()[0]
+    loc = details["loc"]
+    # pydantic puts the union's tag first; callers know the field only.
+    details["loc"] = loc[1:] if loc and loc[0] == kind else loc
+    return from_validation(details)

@@ -1,0 +1,72 @@
+"""What every route needs, passed explicitly through the application object."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from sled_tts.server.errors import NotFoundError, NotReadyError
+from sled_tts.server.metrics import Metrics
+from sled_tts.server.service import SpeechService, WarmUp
+from sled_tts.server.settings import Settings
+
+# Names that OpenAI's clients send for their own models and voices; each means what is loaded here.
+MODEL_ALIASES = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "default"})
+VOICE_ALIASES = tuple("alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse".split())
+DEFAULT_VOICE = "default"
+
+
+@dataclass
+class AppState:
+    """One server. `warm_up` is set once it can speak, `failure` when it cannot."""
+
+    settings: Settings
+    service: SpeechService
+    metrics: Metrics
+    warm_up: WarmUp | None = None
+    failure: Exception | None = None
+
+    def require_ready(self) -> None:
+        """Raises NotReadyError until the warm-up synthesis has succeeded, and after an engine has died."""
+        if self.failure is not None:
+            raise NotReadyError(f"the warm-up synthesis failed: {self.failure}")
+        if self.warm_up is None:
+            raise NotReadyError("still warming up; try again in a moment")
+        if not self.service.alive:
+            raise NotReadyError("the engine has stopped")
+
+    def resolve_model(self, name: str | None) -> str | None:
+        """A loaded model's name, or None for the preferred one. NotFoundError for any other."""
+        if name is None or name in MODEL_ALIASES:
+            return None
+        loaded = [model.name for model in self.service.models]
+        if name not in loaded:
+            raise NotFoundError(f"model {name!r} is not loaded; loaded: {', '.join(loaded)}", param="model")
+        return name
+
+
+def resolve_voice(name: str | None) -> str:
+    """A voice this server has. NotFoundError for an unknown one."""
+    if name is None or name == DEFAULT_VOICE or name in VOICE_ALIASES:
+        return DEFAULT_VOICE
+    raise NotFoundError(
+        f"voice {name!r} is unknown; use {DEFAULT_VOICE!r}, or clone one with ref_audio and ref_text", param="voice"
+    )
+
+
+def new_seed() -> int:
+    """For requests without a seed; reported back so that the audio can be had again."""
+    return secrets.randbelow(2**31)
+
+
+def state_of(connection: HTTPConnection) -> AppState:
+    state = connection.app.state.sled
+    assert isinstance(state, AppState)
+    return state
+
+
+State = Annotated[AppState, Depends(state_of)]
