@@ -87,7 +87,10 @@ class SledConfig:
             raise ConfigError("rope_scaling is not supported", param="rope_scaling")
         heads = values.get("num_attention_heads")
         if values.pop("num_key_value_heads", heads) != heads:
-            raise ConfigError("grouped key/value heads are not supported", param="num_key_value_heads")
+            raise ConfigError(
+                f"num_key_value_heads={data['num_key_value_heads']} is not supported (only num_attention_heads, {heads})",
+                param="num_key_value_heads",
+            )
         if "head_dim" in values and values.pop("head_dim") not in (None, data["hidden_size"] // data["num_attention_heads"]):
             raise ConfigError("head_dim must be hidden_size / num_attention_heads", param="head_dim")
         try:
