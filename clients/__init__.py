@@ -1,0 +1,1 @@
+"""Clients: Python SDK, command line, web page. Import neither model nor server."""

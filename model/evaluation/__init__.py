@@ -1,0 +1,1 @@
+"""Judging speech by machine: recognisers, signal checks."""

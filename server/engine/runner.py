@@ -1,0 +1,196 @@
+"""The device side of the engine: the only place where numbers cross between host and device.
+
+Row arithmetic is independent of batch-mates on a CPU (see `model/stepping.py`), the codec included: decode batches
+hold two to eight streams, for which its kernels give every stream the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sled_tts.model.codec.codec import Codec
+from sled_tts.model.generation import OFFLINE_STOP_THRESHOLD, STREAMING_STOP_THRESHOLD
+from sled_tts.model.sled import Sled
+from sled_tts.model.stepping import at_least, forward_packed, pack
+from sled_tts.server.engine.request import Float32, Mode, SynthesisRequest
+from sled_tts.server.engine.state import NOISE_BLOCK, EngineState
+from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowOutcome, RowWork, RunnerInfo
+
+_DECODE_MIN, _DECODE_MAX = 2, 8
+_STOP_COLUMNS = 8
+_OUTCOMES = (RowOutcome.FRAME, RowOutcome.STOP, RowOutcome.INVALID, RowOutcome.INVALID)
+
+
+class SledRunner:
+    """Steps one loaded SLED and its codec over a fixed number of slots.
+
+    `mean`, `std` `[D]` relate codec latents to the network's: `(codec - mean) / std`.
+    """
+
+    def __init__(
+        self, sled: Sled, codec: Codec, mean: Tensor, std: Tensor, *, slots: int, positions: int | None = None
+    ) -> None:
+        config = sled.config
+        held = min(positions or config.max_position_embeddings, config.max_position_embeddings)
+        self.sled, self.codec = sled, codec
+        self.state = EngineState.allocate(sled, slots, held)
+        self.device = sled.cos.device
+        self.dtype = sled.z_proj.weight.dtype
+        self._mean, self._std = mean.to(self.device).float(), std.to(self.device).float()
+        # A matrix-vector product would take another kernel than the rest; eight columns do not.
+        self._stop_weight = F.pad(sled.eos_head.weight.detach(), (0, 0, 0, _STOP_COLUMNS - 1))
+        # Two spare decoder slots fill up small batches: one always fresh, one always in mid-stream.
+        self._fresh, self._running = slots, slots + 1
+        self.decoder = codec.streaming_decoder(slots + 2)
+        first = codec.config.first_chunk_frames
+        self.decoder.decode([self._mean.new_zeros(first, config.latent_dim)], [self._running], [False])
+        self._info = RunnerInfo(
+            slots=slots,
+            positions=held,
+            sampling_rate=codec.config.sampling_rate,
+            hop=codec.config.hop_length,
+            first_chunk_frames=first,
+            eos_id=config.eos_token_id,
+            vocab_size=config.vocab_size,
+            latent_dim=config.latent_dim,
+            n=config.stream_n,
+            m=config.stream_m,
+        )
+
+    @property
+    def info(self) -> RunnerInfo:
+        return self._info
+
+    @torch.inference_mode()
+    def open(self, slot: int, request: SynthesisRequest) -> None:
+        state = self.state
+        state.cache.reset([2 * slot, 2 * slot + 1])
+        state.noise[slot].manual_seed(request.seed)
+        state.guided[slot] = request.guided
+        state.scale[slot] = request.cfg_scale
+        threshold = OFFLINE_STOP_THRESHOLD if request.mode is Mode.OFFLINE else STREAMING_STOP_THRESHOLD
+        state.stop_at[slot] = math.log(threshold / (1 - threshold))
+        state.filled[slot] = 0
+        if request.prompt is not None:
+            prompt = torch.from_numpy(request.prompt.latents).to(self.device)
+            state.latents[slot, : request.prompt.frames] = (prompt - self._mean) / self._std
+            state.filled[slot] = request.prompt.frames
+        self._draw_noise(slot)
+        self.decoder.reset([slot])
+
+    def close(self, slot: int) -> None:
+        """Nothing to undo: opening a slot resets all that it holds."""
+
+    @torch.inference_mode()
+    def step(self, rows: Sequence[RowWork]) -> list[RowOutcome]:
+        state = self.state
+        for row in rows:
+            if state.used[row.slot] == NOISE_BLOCK:
+                self._draw_noise(row.slot)
+        hidden, conditional, unconditional = self._forward(rows)
+        slots, index, frame = torch.tensor(
+            [[r.slot for r in rows], [state.used[r.slot] for r in rows], [state.filled[r.slot] for r in rows]],
+            device=self.device,
+        )
+        told = hidden[conditional]
+        free = hidden[unconditional]
+        guided = free + state.scale[slots, None].to(free.dtype) * (told - free)
+        z = torch.where((conditional != unconditional)[:, None], guided, told)
+        logits = F.linear(at_least(told), self._stop_weight)[: len(rows), 0]
+        latents = self._sample(z, slots, index)
+        state.latents[slots, frame] = latents
+        for row in rows:
+            state.used[row.slot] += 1
+            state.filled[row.slot] += 1
+        stopped = logits.float() >= state.stop_at[slots]
+        invalid = ~torch.isfinite(latents).all(dim=-1)
+        return [_OUTCOMES[code] for code in (stopped.int() + 2 * invalid.int()).tolist()]
+
+    @torch.inference_mode()
+    def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
+        groups: dict[tuple[int, bool], list[int]] = {}
+        for i, item in enumerate(work):
+            groups.setdefault((item.count, item.start == 0), []).append(i)
+        waves: list[Float32] = [np.zeros(0, dtype=np.float32)] * len(work)
+        for (count, fresh), members in groups.items():
+            for begin in range(0, len(members), _DECODE_MAX):
+                batch = members[begin : begin + _DECODE_MAX]
+                for i, wave in zip(batch, self._decode([work[i] for i in batch], count, fresh), strict=True):
+                    waves[i] = wave
+        return waves
+
+    def _forward(self, rows: Sequence[RowWork]) -> tuple[Tensor, Tensor, Tensor]:
+        """Hidden states of all columns, and where each stream's last conditional and guidance columns are."""
+        state = self.state
+        cache_rows, counts, columns, owner = list[int](), list[int](), list[int](), list[int]()
+        conditional, unconditional = list[int](), list[int]()
+        for row in rows:
+            for offset, part in enumerate((row.conditional, row.unconditional)):
+                if part:
+                    cache_rows.append(2 * row.slot + offset)
+                    counts.append(len(part))
+                    columns += part
+                    owner += [row.slot] * len(part)
+                (unconditional if offset else conditional).append(len(columns) - 1)
+        plan = pack(self.sled, state.cache, cache_rows, counts, state.padding_row)
+        embeds = self._embed(columns, owner, plan.row_of.shape[0])
+        hidden = forward_packed(self.sled, embeds, state.cache, plan)
+        ends = torch.tensor([conditional, unconditional], device=self.device)
+        return hidden, ends[0], ends[1]
+
+    def _embed(self, columns: Sequence[int], owner: Sequence[int], rows: int) -> Tensor:
+        """Inputs `[rows, H]` for text and speech columns; rows beyond the columns are zero."""
+        embeds = torch.zeros(rows, self.sled.config.hidden_size, device=self.device, dtype=self.dtype)
+        text = [i for i, column in enumerate(columns) if column >= 0]
+        speech = [i for i, column in enumerate(columns) if column < 0]
+        if text:
+            at, ids = torch.tensor([text, [columns[i] for i in text]], device=self.device)
+            embeds[at] = self.sled.embed_text(ids)
+        if speech:
+            frames = [
+                self.state.filled[owner[i]] - 1 if columns[i] == LAST_LATENT else -2 - columns[i] for i in speech
+            ]
+            at, slots, frame = torch.tensor([speech, [owner[i] for i in speech], frames], device=self.device)
+            latents = self.state.latents[slots, frame].to(self.dtype)
+            embeds[at] = self.sled.embed_speech(at_least(latents))[: len(speech)]
+        return embeds
+
+    def _sample(self, z: Tensor, slots: Tensor, index: Tensor) -> Tensor:
+        """One latent `[B, D]` for each conditioning vector `z [B, H]`."""
+        live = z.shape[0]
+        missing = max(0, 4 - live)
+        if missing:
+            slots = torch.cat([slots, slots[-1:].expand(missing)])
+            index = torch.cat([index, index[-1:].expand(missing)])
+        latents = self.sled.generator.from_modulation(at_least(z), self.state.modulation(slots, index))
+        return latents[:live].float()
+
+    def _draw_noise(self, slot: int) -> None:
+        """The next block of a stream's noise; its draws depend on the seed alone."""
+        channels = self.sled.config.generator.noise_channels
+        source = self.state.noise[slot]
+        noise = torch.stack([torch.randn(channels, generator=source) for _ in range(NOISE_BLOCK)])
+        made = self.sled.generator.modulation(noise.to(self.device, self.dtype))
+        for block, new in zip(self.state.blocks, made.blocks, strict=True):
+            block[slot] = new
+        self.state.final[slot] = made.final
+        self.state.used[slot] = 0
+
+    def _decode(self, batch: Sequence[DecodeWork], count: int, fresh: bool) -> list[Float32]:
+        chunks = [
+            self.state.latents[w.slot, w.start : w.start + count] * self._std + self._mean for w in batch
+        ]
+        slots, final = [w.slot for w in batch], [w.final for w in batch]
+        if len(batch) < _DECODE_MIN:
+            chunks.append(torch.zeros_like(chunks[0]))
+            slots.append(self._fresh if fresh else self._running)
+            final.append(True)
+        waves = torch.stack(self.decoder.decode(chunks, slots, final)[: len(batch)])
+        self.decoder.reset([self._fresh])
+        return list(waves.cpu().numpy())

@@ -1,0 +1,74 @@
+"""The device's buffers, allocated once: caches, sampled latents, noise modulation. Slot-addressed throughout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sled_tts.model.generator import Modulation
+from sled_tts.model.kv_cache import KVCache
+from sled_tts.model.sled import Sled
+
+# Frames of noise drawn and modulated at once: the modulation is most of the generator's weights.
+NOISE_BLOCK = 8
+
+
+@dataclass
+class EngineState:
+    """`latents [slots, positions, D]` are normalised, the prompt's first, `filled` of them valid a slot.
+
+    Slot s owns cache rows 2s (conditional) and 2s + 1 (guidance); the last cache row absorbs padding.
+    `blocks[i] [slots, NOISE_BLOCK, 3W]` and `final [slots, NOISE_BLOCK, 2W]` hold modulation, `used` of it spent.
+    """
+
+    cache: KVCache
+    latents: Tensor
+    blocks: list[Tensor]
+    final: Tensor
+    scale: Tensor
+    stop_at: Tensor
+    guided: list[bool]
+    filled: list[int]
+    used: list[int]
+    noise: list[torch.Generator] = field(repr=False)
+
+    @classmethod
+    def allocate(cls, sled: Sled, slots: int, positions: int) -> EngineState:
+        config = sled.config
+        device, dtype = sled.cos.device, sled.z_proj.weight.dtype
+        rows = 2 * slots + 1
+        shape = (rows, config.num_attention_heads, positions, config.head_dim)
+
+        def cache_layer() -> Tensor:
+            # On a CPU untouched pages cost nothing, and no row reads what it has not written.
+            make = torch.empty if device.type == "cpu" else torch.zeros
+            return make(shape, device=device, dtype=dtype)
+
+        layers = range(config.num_hidden_layers)
+        width = config.generator.width
+
+        def block(columns: int) -> Tensor:
+            return torch.zeros(slots, NOISE_BLOCK, columns, device=device, dtype=dtype)
+
+        return cls(
+            cache=KVCache([cache_layer() for _ in layers], [cache_layer() for _ in layers], [0] * rows),
+            latents=torch.zeros(slots, positions, config.latent_dim, device=device),
+            blocks=[block(3 * width) for _ in range(config.generator.depth)],
+            final=block(2 * width),
+            scale=torch.ones(slots, device=device),
+            stop_at=torch.zeros(slots, device=device),
+            guided=[False] * slots,
+            filled=[0] * slots,
+            used=[0] * slots,
+            noise=[torch.Generator() for _ in range(slots)],
+        )
+
+    @property
+    def padding_row(self) -> int:
+        return len(self.cache.lengths) - 1
+
+    def modulation(self, slots: Tensor, index: Tensor) -> Modulation:
+        """The modulation of one frame for each of some slots."""
+        return Modulation([block[slots, index] for block in self.blocks], self.final[slots, index])
