@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
+from sled_tts.model.codec.weights import read_safetensors
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import CheckpointError
 from sled_tts.model.sled import Sled
@@ -30,8 +31,23 @@ from sled_tts.model.tokenizer import Tokenizer
 BUILT_IN = "built-in"
 ENCODEC_HUB_ID = "facebook/encodec_24khz"
 _HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
-_MODEL_FILES = ["config.json", "model.safetensors", "vocab.json", "merges.txt", "tokenizer_config.json", "sled_tts.json"]
-_EXTRA_KEYS = {"name", "codec", "latent_mean", "latent_std", "max_segment_chars", "max_frames_per_token", "about"}
+_MODEL_FILES = [
+    "config.json",
+    "model.safetensors",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "sled_tts.json",
+]
+_EXTRA_KEYS = {
+    "name",
+    "codec",
+    "latent_mean",
+    "latent_std",
+    "max_segment_chars",
+    "max_frames_per_token",
+    "about",
+}
 
 
 @dataclass(frozen=True)
@@ -138,11 +154,13 @@ def resolve(spec: str) -> Path:
             raise CheckpointError("the built-in voice is not part of this installation")
         return folder
     path = Path(spec).expanduser()
-    if path.is_dir():
+    if spec and path.is_dir():
         return path
     if _HUB_ID.match(spec) and not spec.startswith((".", "/")):
         return _download(spec, _MODEL_FILES)
-    raise CheckpointError(f"model {spec!r} is neither a folder, nor a hub id (owner/name), nor {BUILT_IN!r}", param="model")
+    raise CheckpointError(
+        f"model {spec!r} is neither a folder, nor a hub id (owner/name), nor {BUILT_IN!r}", param="model"
+    )
 
 
 def _load_codec(folder: Path, extras: ModelExtras, codec: str | None) -> Codec:
@@ -158,7 +176,11 @@ def _load_codec(folder: Path, extras: ModelExtras, codec: str | None) -> Codec:
 
 
 def load_bundle(
-    spec: str, *, codec: str | None = None, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    spec: str,
+    *,
+    codec: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> ModelBundle:
     """Load a model and its codec, ready for inference. Raises CheckpointError or ConfigError."""
     folder = resolve(spec)
@@ -172,7 +194,7 @@ def load_bundle(
         _read_json(extras_file) if extras_file.is_file() else {}, name=name, latent_dim=config.latent_dim
     )
     sled = Sled(config)
-    load_sled_state(sled, load_file(folder / "model.safetensors"))
+    load_sled_state(sled, read_safetensors(folder / "model.safetensors"))
     loaded_codec = _load_codec(folder, extras, codec)
     if loaded_codec.config.dimension != config.latent_dim:
         raise CheckpointError(
@@ -182,7 +204,8 @@ def load_bundle(
     tokenizer = Tokenizer.load(folder)
     if tokenizer.vocab_size > config.vocab_size:
         raise CheckpointError(
-            f"the vocabulary has {tokenizer.vocab_size} entries, the embedding {config.vocab_size}", param="vocab_size"
+            f"the vocabulary has {tokenizer.vocab_size} entries, the embedding {config.vocab_size}",
+            param="vocab_size",
         )
     # The codec stays in fp32 whatever the network runs in.
     return ModelBundle(
@@ -196,7 +219,13 @@ def load_bundle(
 
 
 def save_bundle(
-    folder: Path, sled: Sled, tokenizer: Tokenizer, codec: Codec | None, extras: Mapping[str, Any], *, dtype: torch.dtype
+    folder: Path,
+    sled: Sled,
+    tokenizer: Tokenizer,
+    codec: Codec | None,
+    extras: Mapping[str, Any],
+    *,
+    dtype: torch.dtype,
 ) -> None:
     """Write a checkpoint folder in the published layout, with `sled_tts.json` and `codec/` beside it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -206,4 +235,6 @@ def save_bundle(
         codec.save(folder / "codec", dtype=dtype)
         extras = {**extras, "codec": "codec"}
     (folder / "sled_tts.json").write_text(json.dumps(dict(extras)) + "\n", encoding="utf-8")
-    save_file({k: v.to(dtype).contiguous() for k, v in sled.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {k: v.to(dtype).contiguous() for k, v in sled.state_dict().items()}, folder / "model.safetensors"
+    )

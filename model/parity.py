@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from sled_tts.model.checkpoint import load_sled_state
 from sled_tts.model.codec.codec import Codec, codec_config_from
+from sled_tts.model.codec.weights import read_safetensors
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.generation import GenerationRequest, generate
@@ -47,7 +47,9 @@ def _difference(got: Tensor, want: Tensor) -> float:
 def _model(case: dict[str, Any], data: dict[str, Tensor]) -> Sled:
     config = SledConfig.from_dict(case["config"])
     # The reference does not guard its position limit and may have been recorded beyond it.
-    used = sum(data[k].shape[1] for k in ("in.input_ids", "in.prompt_latents", "in.latents", "noise") if k in data)
+    used = sum(
+        data[k].shape[1] for k in ("in.input_ids", "in.prompt_latents", "in.latents", "noise") if k in data
+    )
     model = Sled(replace(config, max_position_embeddings=max(config.max_position_embeddings, used + 1)))
     load_sled_state(model, {key[3:]: value for key, value in data.items() if key.startswith("sd.")})
     return model.eval()
@@ -83,11 +85,19 @@ def replay_synthesis(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
                 if mask is not None and mask.shape[1] > ids.shape[1]:
                     prompt = prompt[mask[b, ids.shape[1] :].bool()]
             draws = data["noise"][b]
-            rows.append(GenerationRequest(ids[b][keep].tolist(), lambda step, d=draws: d[step], limit, prompt))  # type: ignore[misc]
+            rows.append(
+                GenerationRequest(ids[b][keep].tolist(), lambda step, d=draws: d[step], limit, prompt)
+            )  # type: ignore[misc]
         return rows
 
     n, m = (config.stream_n, config.stream_m) if streaming else (None, None)
-    common = {"cfg_scale": float(case["infer_cfg"]), "n": n, "m": m, "stop_threshold": threshold, "trace": True}
+    common = {
+        "cfg_scale": float(case["infer_cfg"]),
+        "n": n,
+        "m": m,
+        "stop_threshold": threshold,
+        "trace": True,
+    }
     # The reference keeps writing finished rows until the whole batch has stopped.
     free = generate(model, requests(steps), ignore_stop=True, **common)  # type: ignore[arg-type]
     new = torch.stack([result.latents for result in free])
@@ -216,7 +226,7 @@ def replay(path: Path) -> Errors:
     if "cases" in case:
         yield from replay_tokenizer(case, _tokenizer_folder(case, path))
         return
-    data = load_file(path.with_suffix(".safetensors"))
+    data = read_safetensors(path.with_suffix(".safetensors"))
     kind = case.get("kind", "codec" if "in.latents_bdt" in data else "")
     if kind in ("offline", "stream"):
         yield from replay_synthesis(case, data)
@@ -241,9 +251,9 @@ def main(argv: list[str] | None = None) -> int:
     for path in paths:
         try:
             errors = list(replay(path))
-        except (ModelError, OSError, KeyError) as error:
+        except (ModelError, OSError, KeyError) as reason:
             # A case that cannot be replayed has failed; the others still say what they have to say.
-            print(f"{path.stem}: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"{path.stem}: {type(reason).__name__}: {reason}", file=sys.stderr)
             errors = []
         largest = max((error for _, error in errors), default=float("inf"))
         worst = max(worst, largest)

@@ -56,7 +56,7 @@ class NaiveSled:
     def rope(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotate-half positions on `x [L, head_dim]`, one pair of components at a time."""
         half = x.shape[-1] // 2
-        out = [None] * (2 * half)  # type: list[Any]
+        out: list[Tensor] = [x[:, 0]] * (2 * half)
         for i in range(half):
             angle = positions.double() * self.c["rope_theta"] ** (-2.0 * i / x.shape[-1])
             a, b = x[:, i], x[:, i + half]
@@ -133,9 +133,10 @@ class NaiveSled:
         told = len(frames)
         z_all, hidden_all = [], []
         for draw in noise:
-            known = torch.stack(frames) if frames else torch.zeros(0, self.c["vae_embed_dim"], dtype=torch.float64)
+            known = torch.stack(frames) if frames else torch.zeros(0, self.c["vae_embed_dim"]).double()
             hidden = self.states(self.embed(self.before_frame(len(frames), ids, n, m), known))[-1]
-            blind: list[Entry] = [("text", self.c["eos_token_id"]), *(("speech", s) for s in range(len(frames)))]
+            blind: list[Entry] = [("text", self.c["eos_token_id"])]
+            blind += [("speech", s) for s in range(len(frames))]
             other = self.states(self.embed(blind, known))[-1]
             z = other + cfg * (hidden - other)
             frames.append(self.generator(z, draw))

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -107,11 +108,19 @@ def export_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file; CheckpointError when it is cut short or something else."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path.name} in {path.parent} is damaged: {error}", param=path.name) from None
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read `.safetensors`, or Encodec's own `.th`: without unpickling code, and only when the file's
     SHA-256 starts with the checksum the publisher put into its name (`encodec_24khz-d7cc33bc.th`)."""
     if path.suffix == ".safetensors":
-        return load_file(path)
+        return read_safetensors(path)
     if path.suffix != ".th":
         raise CheckpointError(f"{path.name}: codec weights must be .safetensors or Encodec's .th")
     match = re.search(r"-([0-9a-f]{8,64})$", path.stem)
@@ -119,7 +128,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path.name}: the file name carries no checksum to verify it by")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if not digest.startswith(match.group(1)):
-        raise CheckpointError(f"{path.name}: SHA-256 {digest[:8]}... does not match the name; download it again")
+        raise CheckpointError(
+            f"{path.name}: SHA-256 {digest[:8]}... does not match the name; download it again"
+        )
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path.name}: expected a state dict, found {type(loaded).__name__}")

@@ -16,7 +16,10 @@ step = st.dictionaries(st.integers(0, ROWS - 1), st.integers(1, 4), min_size=1, 
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(step, st.sets(st.integers(0, ROWS - 1), max_size=2)), min_size=1, max_size=9), st.randoms())
+@given(
+    st.lists(st.tuples(step, st.sets(st.integers(0, ROWS - 1), max_size=2)), min_size=1, max_size=9),
+    st.randoms(),
+)
 def test_any_schedule_equals_the_whole_sequence(
     schedule: list[tuple[dict[int, int], set[int]]], order: object
 ) -> None:

@@ -72,9 +72,13 @@ def test_a_case_made_by_the_oracle_passes(
     assert "out.z" in out and "ok" in out and "1 cases" in out
 
 
-@pytest.mark.parametrize("tensor", ["out.z", "out.new_latents", "out.h_cond", "out.eos_logits", "sd.eos_head.weight"])
+@pytest.mark.parametrize(
+    "tensor", ["out.z", "out.new_latents", "out.h_cond", "out.eos_logits", "sd.eos_head.weight"]
+)
 @pytest.mark.parametrize("value", [0.01, float("nan")])
-def test_one_wrong_number_fails(tensor: str, value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_wrong_number_fails(
+    tensor: str, value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     case, data = _synthesis_case("offline", 0.5)
     data[tensor].view(-1)[3] += value
     _write(tmp_path, "case", case, data)
