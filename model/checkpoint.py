@@ -235,6 +235,4 @@ def save_bundle(
         codec.save(folder / "codec", dtype=dtype)
         extras = {**extras, "codec": "codec"}
     (folder / "sled_tts.json").write_text(json.dumps(dict(extras)) + "\n", encoding="utf-8")
-    save_file(
-        {k: v.to(dtype).contiguous() for k, v in sled.state_dict().items()}, folder / "model.safetensors"
-    )
+    save_file({k: v.to(dtype).contiguous() for k, v in sled.state_dict().items()}, folder / "model.safetensors")

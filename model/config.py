@@ -88,10 +88,13 @@ class SledConfig:
         heads = values.get("num_attention_heads")
         if values.pop("num_key_value_heads", heads) != heads:
             raise ConfigError(
-                f"num_key_value_heads={data['num_key_value_heads']} is not supported (only num_attention_heads, {heads})",
+                f"num_key_value_heads={data['num_key_value_heads']} is not supported (only {heads}, one for each head)",
                 param="num_key_value_heads",
             )
-        if "head_dim" in values and values.pop("head_dim") not in (None, data["hidden_size"] // data["num_attention_heads"]):
+        if "head_dim" in values and values.pop("head_dim") not in (
+            None,
+            data["hidden_size"] // data["num_attention_heads"],
+        ):
             raise ConfigError("head_dim must be hidden_size / num_attention_heads", param="head_dim")
         try:
             generator = GeneratorConfig(

@@ -6,7 +6,9 @@ All modulation depends on the noise alone, so it can be computed ahead of time, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -69,16 +71,20 @@ class Generator(nn.Module):
         self.res_blocks = nn.ModuleList([GeneratorBlock(width) for _ in range(config.generator.depth)])
         self.final_layer = FinalLayer(width, config.latent_dim)
 
+    @property
+    def _blocks(self) -> list[GeneratorBlock]:
+        return list(cast("Iterable[GeneratorBlock]", self.res_blocks))
+
     def modulation(self, noise: Tensor) -> Modulation:
         """What `noise [..., C]` decides, for any number of future steps at once."""
         y = self.input_proj(noise)
-        blocks = [block.adaLN_modulation(block.noise_ln(y)) for block in self.res_blocks]  # type: ignore[operator,union-attr]
+        blocks = [block.adaLN_modulation(block.noise_ln(y)) for block in self._blocks]
         return Modulation(blocks, self.final_layer.adaLN_modulation(y))
 
     def from_modulation(self, z: Tensor, modulation: Modulation) -> Tensor:
         """Latents for conditioning vectors `z [..., H]`."""
         x = self.cond_embed(z)
-        for block, part in zip(self.res_blocks, modulation.blocks, strict=True):
+        for block, part in zip(self._blocks, modulation.blocks, strict=True):
             x = block(x, part)
         out: Tensor = self.final_layer(x, modulation.final)
         return out
@@ -93,7 +99,7 @@ class Generator(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        zeroed = [block.adaLN_modulation[1] for block in self.res_blocks]  # type: ignore[index,union-attr]
-        for linear in [*zeroed, self.final_layer.adaLN_modulation[1], self.final_layer.linear]:
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        modulations = [block.adaLN_modulation for block in self._blocks]
+        for module in [*modulations, self.final_layer.adaLN_modulation, self.final_layer.linear]:
+            for parameter in module.parameters():
+                nn.init.zeros_(parameter)

@@ -47,9 +47,7 @@ def _difference(got: Tensor, want: Tensor) -> float:
 def _model(case: dict[str, Any], data: dict[str, Tensor]) -> Sled:
     config = SledConfig.from_dict(case["config"])
     # The reference does not guard its position limit and may have been recorded beyond it.
-    used = sum(
-        data[k].shape[1] for k in ("in.input_ids", "in.prompt_latents", "in.latents", "noise") if k in data
-    )
+    used = sum(data[k].shape[1] for k in ("in.input_ids", "in.prompt_latents", "in.latents", "noise") if k in data)
     model = Sled(replace(config, max_position_embeddings=max(config.max_position_embeddings, used + 1)))
     load_sled_state(model, {key[3:]: value for key, value in data.items() if key.startswith("sd.")})
     return model.eval()
@@ -84,10 +82,7 @@ def replay_synthesis(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
                 prompt = prompts[b]
                 if mask is not None and mask.shape[1] > ids.shape[1]:
                     prompt = prompt[mask[b, ids.shape[1] :].bool()]
-            draws = data["noise"][b]
-            rows.append(
-                GenerationRequest(ids[b][keep].tolist(), lambda step, d=draws: d[step], limit, prompt)
-            )  # type: ignore[misc]
+            rows.append(GenerationRequest(ids[b][keep].tolist(), data["noise"][b].__getitem__, limit, prompt))
         return rows
 
     n, m = (config.stream_n, config.stream_m) if streaming else (None, None)
@@ -195,7 +190,7 @@ def replay_codec(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
             yield name, _difference(codec.encode_codes(wave[:1, :, : int(name[11:])]), want)
     first = min(config.first_chunk_frames, latents.shape[1])
     decoder = codec.streaming_decoder(1)
-    chunks = [latents[0, :first], *latents[0, first:].split(1)]
+    chunks = [latents[0, :first], *torch.split(latents[0, first:], 1)]
     parts = [decoder.decode([c], [0], [i == len(chunks) - 1])[0] for i, c in enumerate(chunks)]
     yield "streaming", _difference(torch.cat(parts), data["out.wave"][0, 0])
 

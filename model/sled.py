@@ -5,7 +5,8 @@ Module paths are those of the published checkpoint (`model.layers.0.self_attn.q_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,10 @@ class Sled(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
 
     @property
+    def layers(self) -> list[DecoderLayer]:
+        return list(cast("Iterable[DecoderLayer]", self.model.layers))
+
+    @property
     def generator(self) -> Generator:
         return self.scoreloss.net
 
@@ -89,8 +94,8 @@ class Sled(nn.Module):
             # A padded query has nothing to see; let it see itself, or softmax turns into NaN.
             mask = mask | torch.eye(length, dtype=torch.bool, device=embeds.device)
         x = embeds
-        for layer in self.model.layers:
-            x = layer.full(x, self.cos[:length], self.sin[:length], mask)  # type: ignore[operator,union-attr]
+        for layer in self.layers:
+            x = layer.full(x, self.cos[:length], self.sin[:length], mask)
         out: Tensor = self.model.norm(x)
         return out
 
@@ -111,7 +116,9 @@ class Sled(nn.Module):
         contiguous = max(rows) < 2 * len(rows)
         held = list(range(max(rows) + 1)) if contiguous else list(rows)
         place = list(rows) if contiguous else list(range(len(rows)))
-        query_row = torch.tensor([i for i, count in zip(place, counts, strict=True) for _ in range(count)], device=device)
+        query_row = torch.tensor(
+            [i for i, count in zip(place, counts, strict=True) for _ in range(count)], device=device
+        )
         query_col = torch.tensor([j for count in counts for j in range(count)], device=device)
         row_index = torch.tensor(held, device=device)
         start_index = torch.tensor([cache.lengths[row] for row in held], device=device)
@@ -139,8 +146,8 @@ class Sled(nn.Module):
         """
         plan = self.plan(cache, rows, counts)
         x = embeds
-        for layer, keys, values in zip(self.model.layers, cache.keys, cache.values, strict=True):
-            x = layer.cached(x, keys, values, plan)  # type: ignore[operator,union-attr]
+        for layer, keys, values in zip(self.layers, cache.keys, cache.values, strict=True):
+            x = layer.cached(x, keys, values, plan)
         for row, count in zip(rows, counts, strict=True):
             cache.lengths[row] += count
         out: Tensor = self.model.norm(x)
@@ -149,8 +156,8 @@ class Sled(nn.Module):
     def prepare_for_inference(self) -> Sled:
         """Evaluation mode, frozen, projections fused. The state dict is unchanged."""
         self.eval().requires_grad_(False)
-        for layer in self.model.layers:
-            layer.fuse()  # type: ignore[operator]
+        for layer in self.layers:
+            layer.fuse()
         return self
 
     @torch.no_grad()

@@ -48,7 +48,8 @@ class PackedPlan:
 def pack(sled: Sled, cache: KVCache, rows: Sequence[int], counts: Sequence[int], padding_row: int) -> PackedPlan:
     """Plan `counts[i] >= 1` new columns for each cache row; `padding_row` absorbs the columns up to `MIN_ROWS`."""
     device = sled.cos.device
-    placed, masks, row_of, position = [], [], list[int](), list[int]()
+    placed, masks = list[PackedRow](), list[Tensor | None]()
+    row_of, position = list[int](), list[int]()
     for row, count in zip(rows, counts, strict=True):
         past = cache.lengths[row]
         placed.append(PackedRow(row, len(row_of), count, past))

@@ -90,12 +90,12 @@ class Tokenizer:
         return [BOS, *backend.encode(_well_formed(text), add_special_tokens=False).ids, EOS]
 
     def check_ids(self, ids: Iterable[int]) -> list[int]:
-        """Ids from outside, as text tokens: in the vocabulary and not special. TokenizerError names the first bad one."""
+        """Ids from outside, as text tokens: in the vocabulary and not special. TokenizerError names the first bad."""
         checked = list(ids)
         for index, value in enumerate(checked):
             if not UNK < value < self.vocab_size:
                 raise TokenizerError(
-                    f"token id {value} at index {index} is not a text token (allowed: {UNK + 1}..{self.vocab_size - 1})",
+                    f"token id {value} at index {index} is no text token (allowed: {UNK + 1}..{self.vocab_size - 1})",
                     param="ids",
                 )
         return checked

@@ -35,7 +35,7 @@ _FIXED: dict[str, Any] = {
     "use_conv_shortcut": True,
     "normalize": False,
 }
-_SAME = {f for f in CodecConfig.__dataclass_fields__}
+_SAME = set(CodecConfig.__dataclass_fields__)
 
 
 def codec_config_from(data: Mapping[str, Any], *, bandwidth_kbps: float = 6.0) -> CodecConfig:

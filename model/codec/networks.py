@@ -178,8 +178,8 @@ def init_for_training(network: nn.Module, gain: float = 1.3) -> None:
             if ".block.3." in name:
                 module.weight.mul_(0.3)
         elif isinstance(module, nn.ConvTranspose1d):
-            fan_in = module.in_channels * module.kernel_size[0] / module.stride[0]
-            nn.init.normal_(module.weight, std=gain / math.sqrt(fan_in))
+            taps = module.kernel_size[0] / module.stride[0]
+            nn.init.normal_(module.weight, std=gain / math.sqrt(module.in_channels * taps))
         else:
             continue
         if module.bias is not None:

@@ -34,11 +34,11 @@ class ConvState:
     def run(self, layer: CausalConv1d, x: Tensor, slots: Tensor, fresh: bool) -> Tensor:
         span = self.context.shape[-1]
         if span == 0:
-            out: Tensor = layer.inner(x)
-            return out
+            unchanged: Tensor = layer.inner(x)
+            return unchanged
         padded = reflect_pad(x, span, 0) if fresh else torch.cat([self.context[slots], x], dim=-1)
         self.context[slots] = padded[..., -span:]
-        out = layer.inner(padded)
+        out: Tensor = layer.inner(padded)
         return out
 
 
@@ -91,7 +91,7 @@ class StreamingDecoder:
         self.first_chunk_frames = first_chunk_frames
         self.fresh = [True] * slots
         parameter = next(decoder.parameters())
-        self._make = {"device": parameter.device, "dtype": parameter.dtype}
+        self._like = parameter
         self.states: list[list[LayerState]] = [
             [self._state(part) for part in (layer.block if isinstance(layer, ResidualBlock) else [layer])]
             for layer in self.layers
@@ -100,13 +100,13 @@ class StreamingDecoder:
     def _state(self, layer: nn.Module) -> LayerState:
         if isinstance(layer, CausalConv1d):
             shape = (self.slots, layer.inner.in_channels, layer.left_context)
-            return ConvState(torch.zeros(shape, device=self._make["device"], dtype=self._make["dtype"]))
+            return ConvState(self._like.new_zeros(shape))
         if isinstance(layer, CausalConvTranspose1d):
             shape = (self.slots, layer.inner.out_channels, layer.overlap)
-            return ConvTransposeState(torch.zeros(shape, device=self._make["device"], dtype=self._make["dtype"]))
+            return ConvTransposeState(self._like.new_zeros(shape))
         if isinstance(layer, ResidualLSTM):
             shape = (layer.lstm.num_layers, self.slots, layer.lstm.hidden_size)
-            zeros = torch.zeros(shape, device=self._make["device"], dtype=self._make["dtype"])
+            zeros = self._like.new_zeros(shape)
             return LSTMState(zeros, zeros.clone())
         return None
 
@@ -135,7 +135,7 @@ class StreamingDecoder:
                 )
             if chunk.shape[0]:
                 groups.setdefault((chunk.shape[0], self.fresh[slot]), []).append(row)
-        out = [torch.zeros(0, device=self._make["device"]) for _ in chunks]
+        out = [self._like.new_zeros(0) for _ in chunks]
         for (_, fresh), rows in groups.items():
             stacked = torch.stack([chunks[row] for row in rows]).transpose(1, 2)
             index = torch.tensor([slots[row] for row in rows], device=stacked.device)

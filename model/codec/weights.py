@@ -81,9 +81,7 @@ def split_codebooks(state: Mapping[str, Tensor], config: CodecConfig) -> dict[st
             raise CheckpointError(f"codec tensor {name} is missing", param=name)
         expected = (config.codebook_size, config.dimension)
         if tuple(books[index].shape) != expected:
-            raise CheckpointError(
-                f"codec codebook {index} has shape {tuple(books[index].shape)}, expected {expected}"
-            )
+            raise CheckpointError(f"codec codebook {index} has shape {tuple(books[index].shape)}, expected {expected}")
     rest["quantizer.codebooks"] = torch.stack([books[index].float() for index in range(config.n_q)])
     return rest
 
@@ -128,9 +126,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path.name}: the file name carries no checksum to verify it by")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if not digest.startswith(match.group(1)):
-        raise CheckpointError(
-            f"{path.name}: SHA-256 {digest[:8]}... does not match the name; download it again"
-        )
+        raise CheckpointError(f"{path.name}: SHA-256 {digest[:8]}... does not match the name; download it again")
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path.name}: expected a state dict, found {type(loaded).__name__}")

@@ -54,7 +54,7 @@ class Corpus:
     """Encoded utterances with one normalisation for all: the network sees `(latent - mean) / std`."""
 
     items: list[CorpusItem]
-    latents: np.ndarray  # type: ignore[type-arg]
+    latents: np.ndarray
     mean: Tensor
     std: float
     phone_names: list[str]

@@ -110,7 +110,7 @@ def train_codec(
         if not bool(torch.isfinite(loss)):
             raise ModelError(f"codec loss is {float(loss)} at step {step}; lower --lr")
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(trained, 10.0)
         optimiser.step()
         if (step + 1) % 100 == 0:
@@ -136,7 +136,7 @@ def _fold_gain(codec: Codec, gain: float) -> None:
 
 
 @torch.inference_mode()
-def _fit_quantizer(codec: Codec, audio: np.ndarray, training: CodecTraining) -> None:  # type: ignore[type-arg]
+def _fit_quantizer(codec: Codec, audio: np.ndarray, training: CodecTraining) -> None:
     """Fit the residual codebooks to latents of the corpus."""
     span = 10 * codec.config.sampling_rate // codec.config.hop_length * codec.config.hop_length
     parts: list[Tensor] = []

@@ -98,8 +98,7 @@ def embed_layout(embedded_text: Tensor, embedded_speech: Tensor, layout: Trainin
         return source.gather(1, index.clamp(min=0)[..., None].expand(-1, -1, size))
 
     is_text = (layout.text_index >= 0)[..., None]
-    joint = torch.where(is_text, gather(embedded_text, layout.text_index), gather(embedded_speech, layout.speech_index))
-    return joint
+    return torch.where(is_text, gather(embedded_text, layout.text_index), gather(embedded_speech, layout.speech_index))
 
 
 def layout_for(config: SledConfig, text_mask: Tensor, speech_mask: Tensor, *, compact: bool = False) -> TrainingLayout:

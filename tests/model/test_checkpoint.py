@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +123,8 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 @pytest.mark.parametrize("damage", ["cut", "text"])
 def test_damaged_weights_are_an_error_not_a_crash(folder: Path, damage: str) -> None:
     path = folder / "model.safetensors"
-    path.write_bytes(
-        path.read_bytes()[:5000] if damage == "cut" else b"version https://git-lfs.github.com/spec/v1"
-    )
-    with pytest.raises(CheckpointError, match="model.safetensors"):
+    path.write_bytes(path.read_bytes()[:5000] if damage == "cut" else b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         load_bundle(str(folder))
 
 
@@ -136,7 +133,7 @@ def test_pickles_are_never_read(folder: Path) -> None:
     state = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(state, folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         load_bundle(str(folder))
 
 
@@ -151,9 +148,7 @@ def test_pickles_are_never_read(folder: Path) -> None:
         ("codec/config.json", {"dimension": 12}, "codec"),
     ],
 )
-def test_a_setting_that_does_not_fit_is_named(
-    folder: Path, file: str, change: dict[str, Any], named: str
-) -> None:
+def test_a_setting_that_does_not_fit_is_named(folder: Path, file: str, change: dict[str, Any], named: str) -> None:
     data = json.loads((folder / file).read_text())
     (folder / file).write_text(json.dumps(data | change))
     with pytest.raises(ModelError, match=named):
@@ -162,7 +157,7 @@ def test_a_setting_that_does_not_fit_is_named(
 
 def test_broken_json_is_named(folder: Path) -> None:
     (folder / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match="config.json is not valid JSON"):
+    with pytest.raises(CheckpointError, match=r"config\.json is not valid JSON"):
         load_bundle(str(folder))
 
 
@@ -173,13 +168,13 @@ def test_a_spec_that_is_nothing_says_what_it_could_be(spec: str) -> None:
 
 
 @pytest.fixture
-def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty hub cache, and no network."""
     cache = tmp_path / "hub"
     cache.mkdir()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    yield cache
+    return cache
 
 
 def _into_cache(cache: Path, repo: str, source: Path) -> None:

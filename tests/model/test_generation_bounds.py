@@ -73,11 +73,9 @@ def test_text_that_cannot_fit_at_all_is_an_error() -> None:
 
 
 def test_each_row_of_a_batch_stops_by_itself_and_its_stop_frame_is_not_speech() -> None:
-    model, oracle = tiny(4)
+    model, _ = tiny(4)
     model.prepare_for_inference()
-    requests = [
-        GenerationRequest(token_ids(length, length), seeded_noise(length, 6), 24) for length in (4, 7, 11)
-    ]
+    requests = [GenerationRequest(token_ids(length, length), seeded_noise(length, 6), 24) for length in (4, 7, 11)]
     free = generate(model, requests, ignore_stop=True, trace=True)
     logits = torch.stack([r.stop_logits for r in free if r.stop_logits is not None])
     threshold = torch.sigmoid(logits).quantile(0.9).item()

@@ -14,7 +14,9 @@ TOLERANCE = 2e-4
 
 
 def _assert_same(got: Generation, want: Steps) -> None:
-    assert got.z is not None and got.hidden is not None and got.stop_logits is not None
+    assert got.z is not None
+    assert got.hidden is not None
+    assert got.stop_logits is not None
     for mine, oracle in (
         (got.latents, want.latents),
         (got.z, want.z),

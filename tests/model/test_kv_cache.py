@@ -20,9 +20,7 @@ step = st.dictionaries(st.integers(0, ROWS - 1), st.integers(1, 4), min_size=1, 
     st.lists(st.tuples(step, st.sets(st.integers(0, ROWS - 1), max_size=2)), min_size=1, max_size=9),
     st.randoms(),
 )
-def test_any_schedule_equals_the_whole_sequence(
-    schedule: list[tuple[dict[int, int], set[int]]], order: object
-) -> None:
+def test_any_schedule_equals_the_whole_sequence(schedule: list[tuple[dict[int, int], set[int]]], order: object) -> None:
     """Feed random pieces to random rows, forgetting some between steps: every row always computes what the
     cache-free pass computes over what that row has been fed since it was last reset."""
     model, _ = tiny(1)

@@ -69,16 +69,14 @@ def test_a_case_made_by_the_oracle_passes(
     _write(tmp_path, "case", *_synthesis_case(kind, threshold))
     assert main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "out.z" in out and "ok" in out and "1 cases" in out
+    assert "out.z" in out
+    assert "ok" in out
+    assert "1 cases" in out
 
 
-@pytest.mark.parametrize(
-    "tensor", ["out.z", "out.new_latents", "out.h_cond", "out.eos_logits", "sd.eos_head.weight"]
-)
+@pytest.mark.parametrize("tensor", ["out.z", "out.new_latents", "out.h_cond", "out.eos_logits", "sd.eos_head.weight"])
 @pytest.mark.parametrize("value", [0.01, float("nan")])
-def test_one_wrong_number_fails(
-    tensor: str, value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_wrong_number_fails(tensor: str, value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     case, data = _synthesis_case("offline", 0.5)
     data[tensor].view(-1)[3] += value
     _write(tmp_path, "case", case, data)
@@ -95,7 +93,9 @@ def test_a_case_that_cannot_be_replayed_fails_and_the_rest_still_run(
     assert main([str(tmp_path)]) == 1
     captured = capsys.readouterr()
     assert "z_proj.bias" in captured.err
-    assert "FAIL inf" in captured.out and "b_good" in captured.out and "ok" in captured.out
+    assert "FAIL inf" in captured.out
+    assert "b_good" in captured.out
+    assert "ok" in captured.out
 
 
 def test_no_cases_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,9 +81,7 @@ def test_the_published_model_has_the_published_tensors() -> None:
         ({"hidden_size": 1000, "head_dim": None}, "hidden_size"),
     ],
 )
-def test_a_configuration_that_means_something_else_is_refused_by_name(
-    change: dict[str, object], named: str
-) -> None:
+def test_a_configuration_that_means_something_else_is_refused_by_name(change: dict[str, object], named: str) -> None:
     with pytest.raises(ConfigError, match=named) as caught:
         SledConfig.from_dict(PUBLISHED | change)
     assert caught.value.param == named

@@ -17,9 +17,7 @@ from tests.reference import NaiveSled
 Sizes = list[tuple[int, int]]
 
 
-def _batch(
-    sizes: Sizes, seed: int, *, left: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
+def _batch(sizes: Sizes, seed: int, *, left: bool) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
     """Padded ids, text mask, latents, speech mask and two noise draws; padding holds rubbish."""
     rng = torch.Generator().manual_seed(seed)
     texts, frames = max(t for t, _ in sizes), max(s for _, s in sizes)
@@ -39,9 +37,7 @@ def _batch(
     return ids, text_mask, latents, speech_mask, noise
 
 
-def _assert_matches_oracle(
-    model: Sled, batch: tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]
-) -> None:
+def _assert_matches_oracle(model: Sled, batch: tuple[Tensor, Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]) -> None:
     config = model.config
     state = {k: v.detach().double().requires_grad_() for k, v in model.state_dict().items()}
     energy, stop = NaiveSled(TINY, state).loss(*batch, config.stream_n, config.stream_m)
@@ -127,7 +123,8 @@ def test_energy_distance_of_one_dimension_by_hand() -> None:
 def test_smoothing_keeps_the_gradient_finite_where_samples_coincide() -> None:
     same = torch.zeros(1, 4, requires_grad=True)
     energy_distance(same, same * 1.0, torch.zeros(1, 4), smooth=1e-6).sum().backward()  # type: ignore[no-untyped-call]
-    assert same.grad is not None and bool(torch.isfinite(same.grad).all())
+    assert same.grad is not None
+    assert bool(torch.isfinite(same.grad).all())
 
 
 def test_the_energy_score_prefers_the_true_distribution() -> None:
@@ -172,6 +169,7 @@ def test_training_learns_one_sentence() -> None:
 def test_dropping_keeps_only_the_end_of_text(streaming: bool) -> None:
     ids, text_mask, *_ = _batch([(5, 2), (3, 2)], 1, left=not streaming)
     got_ids, got_mask = drop_text(ids, text_mask, torch.tensor([False, True]), streaming=streaming, eos=2)
-    assert torch.equal(got_ids[0], ids[0]) and torch.equal(got_mask[0], text_mask[0])
+    assert torch.equal(got_ids[0], ids[0])
+    assert torch.equal(got_mask[0], text_mask[0])
     assert got_mask[1].sum() == 1
     assert got_ids[1][got_mask[1]].tolist() == [2]
