@@ -40,7 +40,8 @@ class ApiKeyMiddleware:
     def _matches(self, key: str) -> bool:
         digest = sha256(key.encode()).digest()
         # Every key is compared, in constant time, so that timing tells neither which nor how much matched.
-        return any([hmac.compare_digest(digest, own) for own in self._digests])
+        matches = [hmac.compare_digest(digest, own) for own in self._digests]
+        return any(matches)
 
 
 def _is_public(scope: Scope) -> bool:

@@ -42,6 +42,8 @@ def make_encoder(kind: str, model_rate: int, sample_rate: int | None) -> AudioEn
     if sample_rate is None:
         sample_rate = PCM_DEFAULT_RATE if kind == "pcm" else model_rate
     if not MIN_RATE <= sample_rate <= MAX_RATE:
-        raise InvalidParameterError(f"sample_rate must be {MIN_RATE}..{MAX_RATE}, got {sample_rate}", param="sample_rate")
+        raise InvalidParameterError(
+            f"sample_rate must be {MIN_RATE}..{MAX_RATE}, got {sample_rate}", param="sample_rate"
+        )
     encoder: AudioEncoder = WavEncoder(sample_rate) if kind == "wav" else PcmEncoder("s16le")
     return encoder if sample_rate == model_rate else ResamplingEncoder(encoder, model_rate, sample_rate)

@@ -85,6 +85,9 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, SledTtsError):
+            # FastAPI turns what is raised while a body is read (here: its size limit) into a plain 400.
+            return error_response(error.__cause__)
         if error.status_code == 404:
             return error_response(NotFoundError(f"there is nothing at {request.url.path}", param="path"))
         reply = Reply(error.status_code, 1008, "http_error", str(error.detail), None, None)

@@ -11,15 +11,13 @@ from starlette.types import Receive, Scope, Send
 
 from sled_tts.server.audio.encoder import AudioEncoder, make_encoder
 from sled_tts.server.audio.reference import decode_audio, decode_base64
-from sled_tts.server.engine.request import AudioChunk, Event, Failed, FinishReason, Finished
+from sled_tts.server.engine.request import AudioChunk, Event, Failed, Finished, FinishReason
 from sled_tts.server.errors import (
-    BadAudioError,
     EmptyInputError,
     EngineError,
     InputTooLongError,
     InvalidParameterError,
     NotFoundError,
-    SledTtsError,
 )
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes.speech_body import SpeechBody
@@ -144,7 +142,7 @@ async def _audio(
                 raise EngineError("synthesis was cancelled before its end")
             if event.reason is FinishReason.LENGTH and not expected_cut:
                 raise EngineError("synthesis reached its length limit before the text ended", code="length")
-        except SledTtsError as error:
+        except Exception as error:
             meter.metrics.error(_ROUTE, error)
             raise
         if data := encoder.finish():

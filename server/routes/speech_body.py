@@ -33,7 +33,9 @@ class SpeechBody(BaseModel):
     instructions: str | None = Field(None, description="Accepted without effect; a warning header says so.")
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(None, description="Same text and seed, same audio.")
     cfg_scale: float = Field(2.0, ge=0.0, le=10.0, description="Classifier-free guidance.")
-    max_seconds: float | None = Field(None, gt=0, le=600, description="Bound on the audio; follows the text by default.")
+    max_seconds: float | None = Field(
+        None, gt=0, le=600, description="Bound on the audio; by default it follows the text."
+    )
     ref_audio: str | None = Field(None, description="A recording to speak like: base64 or a data URL, any rate.")
     ref_text: str | None = Field(None, min_length=1, description="What is said in `ref_audio`.")
     mode: ReferenceMode = Field(

@@ -16,7 +16,9 @@ from sled_tts.server.settings import Settings
 
 # Names that OpenAI's clients send for their own models and voices; each means what is loaded here.
 MODEL_ALIASES = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "default"})
-VOICE_ALIASES = tuple("alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse".split())
+VOICE_ALIASES = (
+    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse",
+)  # fmt: skip
 DEFAULT_VOICE = "default"
 
 
