@@ -1,0 +1,68 @@
+"""A server of one's own for one command, when none is running and the server is installed here."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+
+from rich.console import Console
+
+from sled_tts.clients.errors import ServerUnreachableError
+from sled_tts.clients.rest import SledClient
+
+
+def server_installed() -> bool:
+    """Whether this environment has the `serve` command."""
+    return any(point.name == "serve" for point in entry_points(group="sled_tts.commands"))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running_server(url: str, api_key: str | None, *, start: bool) -> Iterator[str]:
+    """Yield the URL of a ready server: the one at `url`, or (with `start`) one started for the occasion.
+
+    Raises ServerUnreachableError with what to do about it.
+    """
+    if SledClient(url, api_key).is_ready():
+        yield url
+        return
+    if not start or not server_installed():
+        raise ServerUnreachableError(
+            f"no server is ready at {url}; start one with `sled-tts serve`"
+            + ("" if server_installed() else " (after `pip install 'sled-tts[server]'`)")
+        )
+    own = f"http://127.0.0.1:{_free_port()}"
+    command = [sys.executable, "-m", "sled_tts.clients.main", "serve", "--port", own.rsplit(":", 1)[1]]
+    process = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        with Console(stderr=True).status("no server is running: loading the model here"):
+            _wait_until_ready(process, SledClient(own))
+        yield own
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], client: SledClient, limit_s: float = 300.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not client.is_ready():
+        if process.poll() is not None:
+            told = process.stderr.read().decode(errors="replace")[-2000:] if process.stderr else ""
+            raise ServerUnreachableError(f"the server stopped while starting:\n{told}")
+        if time.monotonic() > deadline:
+            raise ServerUnreachableError(f"the server was not ready after {limit_s:g} s")
+        time.sleep(0.1)
