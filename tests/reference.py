@@ -41,7 +41,8 @@ class NaiveSled:
         self.w = {name: tensor if tensor.requires_grad else tensor.double() for name, tensor in state.items()}
 
     def rms(self, x: Tensor, name: str) -> Tensor:
-        return x / (x.pow(2).mean(-1, keepdim=True) + self.c["rms_norm_eps"]).sqrt() * self.w[name]
+        mean_square = x.pow(2).mean(-1, keepdim=True)
+        return x / torch.sqrt(mean_square + float(self.c["rms_norm_eps"])) * self.w[name]
 
     def linear(self, x: Tensor, name: str) -> Tensor:
         out = x @ self.w[f"{name}.weight"].T

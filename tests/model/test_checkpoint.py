@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sled_tts.model.checkpoint import ENCODEC_HUB_ID, ModelBundle, load_bundle, save_bundle
+from sled_tts.model.checkpoint import BUILT_IN, ENCODEC_HUB_ID, ModelBundle, load_bundle, save_bundle
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.errors import CheckpointError, ModelError
@@ -219,3 +220,27 @@ def test_weights_may_be_loaded_in_half_precision(saved: Path) -> None:
     assert bundle.sled.z_proj.weight.dtype == torch.bfloat16
     assert bundle.codec.quantizer.codebooks.dtype == torch.float32
     assert bool(torch.isfinite(_speak(bundle).float()).all())
+
+
+PACKAGED = Path(str(resources.files("sled_tts.model"))) / "builtin" / "model.safetensors"
+
+
+@pytest.mark.skipif(not PACKAGED.is_file(), reason="no voice is packaged in this tree")
+def test_the_built_in_voice_loads_by_name_and_makes_sound() -> None:
+    bundle = load_bundle(BUILT_IN)
+    assert bundle.name
+    request = GenerationRequest(
+        bundle.tokenizer.encode("hello"), seeded_noise(1, bundle.config.generator.noise_channels), 40
+    )
+    n, m = bundle.config.stream_n, bundle.config.stream_m
+    (result,) = generate(bundle.sled, [request], n=n, m=m, ignore_stop=True)
+    wave = bundle.codec.decode(bundle.denormalise(result.latents)[None])[0]
+    assert wave.shape == (40 * bundle.codec.config.hop_length,)
+    assert bool(torch.isfinite(wave).all())
+    assert float(wave.square().mean().sqrt()) > 1e-3
+
+
+@pytest.mark.skipif(PACKAGED.is_file(), reason="a voice is packaged in this tree")
+def test_a_missing_built_in_voice_is_said() -> None:
+    with pytest.raises(CheckpointError, match="built-in voice is not part"):
+        load_bundle(BUILT_IN)

@@ -51,11 +51,18 @@ def test_streaming_batches_match_the_oracle(
         assert result.reason == "length"
 
 
-@settings(max_examples=15, deadline=None)
-@given(rows, scales, st.lists(st.integers(0, 5), min_size=4, max_size=4), st.integers(0, 99))
-def test_offline_batches_with_voice_prompts_match_the_oracle(
-    batch: list[tuple[int, int]], cfg: float, prompts: list[int], seed: int
+@settings(max_examples=25, deadline=None)
+@given(
+    rows,
+    scales,
+    st.lists(st.integers(0, 9), min_size=4, max_size=4),
+    st.integers(0, 99),
+    st.none() | st.tuples(st.integers(1, 4), st.integers(1, 4)),
+)
+def test_batches_with_voice_prompts_match_the_oracle(
+    batch: list[tuple[int, int]], cfg: float, prompts: list[int], seed: int, order: tuple[int, int] | None
 ) -> None:
+    n, m = order or (None, None)
     model, oracle = tiny(seed)
     model.prepare_for_inference()
     rng = torch.Generator().manual_seed(seed)
@@ -65,9 +72,9 @@ def test_offline_batches_with_voice_prompts_match_the_oracle(
         GenerationRequest(token_ids(length, seed + b), lambda s, b=b: noise[b, s], frames, spoken[b])  # type: ignore[misc]
         for b, (length, frames) in enumerate(batch)
     ]
-    results = generate(model, requests, cfg_scale=cfg, ignore_stop=True, trace=True)
+    results = generate(model, requests, cfg_scale=cfg, n=n, m=m, ignore_stop=True, trace=True)
     for b, (request, result) in enumerate(zip(requests, results, strict=True)):
-        want = oracle.synthesise(request.ids, noise[b, : request.max_frames], cfg, prompt=spoken[b])
+        want = oracle.synthesise(request.ids, noise[b, : request.max_frames], cfg, n=n, m=m, prompt=spoken[b])
         _assert_same(result, want)
 
 
