@@ -69,4 +69,6 @@ async def _warm_up(state: AppState) -> None:
         state.failure = error
         log.error("warm-up failed", exc_info=error)
         return
+    finally:
+        state.settled.set()
     log.info("ready", model=state.warm_up.model, ttfa_s=state.warm_up.ttfa_s, rtf=state.warm_up.rtf)

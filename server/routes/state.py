@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends
+from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
 from sled_tts.server.errors import NotFoundError, NotReadyError
@@ -24,13 +26,14 @@ DEFAULT_VOICE = "default"
 
 @dataclass
 class AppState:
-    """One server. `warm_up` is set once it can speak, `failure` when it cannot."""
+    """One server. `warm_up` is set once it can speak, `failure` when it cannot; `settled` once either is known."""
 
     settings: Settings
     service: SpeechService
     metrics: Metrics
     warm_up: WarmUp | None = None
     failure: Exception | None = None
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def require_ready(self) -> None:
         """Raises NotReadyError until the warm-up synthesis has succeeded, and after an engine has died."""
@@ -65,10 +68,15 @@ def new_seed() -> int:
     return secrets.randbelow(2**31)
 
 
-def state_of(connection: HTTPConnection) -> AppState:
-    state = connection.app.state.sled
+def state_of_app(app: Starlette) -> AppState:
+    """What `create_app` put there."""
+    state = app.state.sled
     assert isinstance(state, AppState)
     return state
+
+
+def state_of(connection: HTTPConnection) -> AppState:
+    return state_of_app(connection.app)
 
 
 State = Annotated[AppState, Depends(state_of)]
