@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from sled_tts.server.engine.engine import Admit, Cancel, Engine, Tokens, Wake
+from sled_tts.server.engine.engine import Admit, Cancel, Engine, Release, Tokens, Wake
 from sled_tts.server.engine.outlet import Outlet
 from sled_tts.server.engine.request import Event, Failed, Finished, Mode, SynthesisRequest
 from sled_tts.server.engine.stats import EngineStats
@@ -47,6 +47,7 @@ class UtteranceHandle:
         self._events: deque[Event] = deque()
         self._arrived = asyncio.Event()
         self._ended = False
+        self._detached = False
         self._text_ended = request.token_ids is not None
         self._tokens = len(request.token_ids or ())
         self.outlet = Outlet(self._enqueue, max_unread)
@@ -75,6 +76,13 @@ class UtteranceHandle:
         if not self._ended:
             self._bridge.engine.post(Cancel(self._slot, self.outlet))
 
+    def detach(self) -> None:
+        """Cancel, and let whoever waits for an event go on at once; nothing is delivered any more."""
+        self.cancel()
+        self._events.clear()
+        self._ended = self._detached = True
+        self._arrived.set()
+
     @property
     def ended(self) -> bool:
         """Whether the terminal event has been read."""
@@ -84,9 +92,16 @@ class UtteranceHandle:
         return self
 
     async def __anext__(self) -> Event:
+        event = await self.next_event()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def next_event(self) -> Event | None:
+        """The next event, or None after the terminal one and after `detach`."""
         while not self._events:
             if self._ended:
-                raise StopAsyncIteration
+                return None
             self._arrived.clear()
             await self._arrived.wait()
         event = self._events.popleft()
@@ -108,6 +123,8 @@ class UtteranceHandle:
 
     def receive(self, event: Event) -> None:
         """Event loop thread."""
+        if self._detached:
+            return
         self._events.append(event)
         self._ended = self._ended or isinstance(event, Finished | Failed)
         self._arrived.set()
@@ -116,6 +133,21 @@ class UtteranceHandle:
 def _receive_all(batch: list[tuple[UtteranceHandle, Event]]) -> None:
     for handle, event in batch:
         handle.receive(event)
+
+
+@dataclass
+class Lease:
+    """A slot held for several requests in a row; nobody else can take it in between."""
+
+    slot: int
+    engine: Engine
+    released: bool = False
+
+    def release(self) -> None:
+        """Give the slot back; a request still on it is cancelled. Safe to call twice."""
+        if not self.released:
+            self.released = True
+            self.engine.post(Release(self.slot))
 
 
 @dataclass
@@ -158,22 +190,30 @@ class EngineBridge:
             if self._thread.is_alive():
                 log.error("the engine thread did not stop within %g s", timeout_s)
 
-    def submit(self, request: SynthesisRequest) -> UtteranceHandle:
-        """Start an utterance on this event loop.
+    def lease(self) -> Lease:
+        """Hold a slot for requests that follow one another. Raises OverCapacityError at once when none is free."""
+        return Lease(self._acquire(), self.engine)
+
+    def submit(self, request: SynthesisRequest, lease: Lease | None = None) -> UtteranceHandle:
+        """Start an utterance on this event loop, on a leased slot (whose last request has ended) or on a free one.
 
         Raises OverCapacityError at once when no slot is free, NotReadyError when the engine is down, and request
         errors for what the loaded checkpoint cannot do.
         """
-        slot = self._reserve(request)
+        if not self.alive:
+            raise NotReadyError("the engine is not running")
+        self.check(request)
+        slot = self._acquire() if lease is None else lease.slot
         handle = UtteranceHandle(self, request, slot, self._max_unread)
-        self.engine.post(Admit(request, slot, handle.outlet))
+        self.engine.post(Admit(request, slot, handle.outlet, leased=lease is not None))
         return handle
 
     def run(self, request: SynthesisRequest) -> Iterator[Event]:
         """Blocking synthesis for callers without an event loop; `request.token_ids` must be given."""
         if request.token_ids is None:
             raise InvalidParameterError("blocking synthesis needs the whole text", param="token_ids")
-        slot = self._reserve(request)
+        self.check(request)
+        slot = self._acquire()
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         outlet = Outlet(events.put, self._max_unread)
         self.engine.post(Admit(request, slot, outlet))
@@ -216,17 +256,17 @@ class EngineBridge:
     def _max_unread(self) -> int:
         return max(self.info.first_chunk_frames, round(self.max_unread_s * self.info.frame_rate))
 
-    def _reserve(self, request: SynthesisRequest) -> int:
+    def _acquire(self) -> int:
         if not self.alive:
             raise NotReadyError("the engine is not running")
-        self._check(request)
         try:
             return self.engine.pool.acquire()
         except OverCapacityError:
             self._rejected += 1
             raise
 
-    def _check(self, request: SynthesisRequest) -> None:
+    def check(self, request: SynthesisRequest) -> None:
+        """Raise UnsupportedError, InvalidParameterError or InputTooLongError for what cannot be synthesised here."""
         if request.mode is Mode.STREAMING and (request.n or self.info.n) is None:
             raise UnsupportedError("the loaded checkpoint is offline and cannot stream text", param="mode")
         if request.mode is Mode.OFFLINE and self.info.n is not None:

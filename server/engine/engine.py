@@ -38,11 +38,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Admit:
-    """Start a request on a slot already taken from the pool."""
+    """Start a request on a slot already taken from the pool; a `leased` slot stays taken when it ends."""
 
     request: SynthesisRequest
     slot: int
     outlet: Outlet
+    leased: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,18 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Release:
+    """Give a leased slot back, after whatever was posted before."""
+
+    slot: int
+
+
+@dataclass(frozen=True)
 class Wake:
     """A reader has made room, or the thread should look at its stop flag."""
 
 
-Command = Admit | Tokens | Cancel | Wake
+Command = Admit | Tokens | Cancel | Release | Wake
 
 
 @dataclass
@@ -150,7 +158,8 @@ class Engine:
             except queue.Empty:
                 return
             if isinstance(command, Admit) and not admit:
-                self.pool.release(command.slot)
+                if not command.leased:
+                    self.pool.release(command.slot)
                 command.outlet.emit(Failed(refusal or NotReadyError("the engine is not taking requests")))
             else:
                 self._apply(command)
@@ -160,6 +169,11 @@ class Engine:
             self._admit(command)
             return
         if isinstance(command, Wake):
+            return
+        if isinstance(command, Release):
+            if (held := self.streams.get(command.slot)) is not None:
+                self._finish(held, FinishReason.CANCELLED)
+            self.pool.release(command.slot)
             return
         stream = self.streams.get(command.slot)
         # The stream may have ended, and its slot gone to another, while this command was under way.
@@ -175,7 +189,9 @@ class Engine:
 
     def _admit(self, command: Admit) -> None:
         request = command.request
-        stream = Stream(request, command.slot, self._arrivals, self.info, self.budget, command.outlet)
+        stream = Stream(
+            request, command.slot, self._arrivals, self.info, self.budget, command.outlet, command.leased
+        )
         self._arrivals += 1
         self.streams[command.slot] = stream
         self.stats.admitted += 1
@@ -343,7 +359,8 @@ class Engine:
         try:
             self.runner.close(stream.slot)
         finally:
-            self.pool.release(stream.slot)
+            if not stream.leased:
+                self.pool.release(stream.slot)
             self.stats.ended(event)
             stream.outlet.emit(event)
 

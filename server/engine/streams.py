@@ -62,6 +62,7 @@ class Stream:
     info: RunnerInfo
     budget: FrameBudget
     outlet: Outlet
+    leased: bool = False
     cursor: TurnCursor = field(init=False)
     playback: Playback = field(init=False)
     tokens: list[int] = field(default_factory=list)

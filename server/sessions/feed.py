@@ -1,0 +1,130 @@
+"""Text deltas to the token ids of consecutive segments, released as early as they are final."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sled_tts.model.tokenizer import BOS, EOS, IncrementalTokenizer, Tokenizer
+from sled_tts.server.errors import ProtocolError
+from sled_tts.server.sessions.splitting import Splitter, SplitPlan
+
+# English subwords are about four characters; used only to bound segments given as tokens.
+_CHARS_PER_TOKEN = 4
+
+
+@dataclass
+class Segment:
+    """One engine request's text: `ids` so far, `<s>` first and `</s>` last once it has `ended`; `taken` are sent."""
+
+    index: int
+    ids: list[int] = field(default_factory=list)
+    ended: bool = False
+    taken: int = 0
+
+    def take(self) -> tuple[list[int], bool]:
+        """Ids not taken before, and whether the segment's end is among what has been taken now."""
+        fresh = self.ids[self.taken :]
+        self.taken = len(self.ids)
+        return fresh, self.ended
+
+
+class SegmentFeed:
+    """Text and tokens in, segments out. `prefix` opens every segment: the transcript of a voice prompt."""
+
+    def __init__(self, tokenizer: Tokenizer, plan: SplitPlan, prefix: str = "") -> None:
+        self._tokenizer = tokenizer
+        self._plan = plan
+        self._prefix = f"{prefix.strip()} " if prefix.strip() else ""
+        self._splitter = Splitter(plan)
+        self._incremental: IncrementalTokenizer | None = None
+        self._space = tokenizer.vocab.get("Ġ")
+        self._open: Segment | None = None
+        self._count = 0
+        self._prefix_ids = 0
+        self.closed = False
+        self.segments: deque[Segment] = deque()
+
+    @property
+    def drained(self) -> bool:
+        """Whether the text has ended and every segment has been handed on."""
+        return self.closed and not self.segments
+
+    @property
+    def empty(self) -> bool:
+        """Whether there has been no segment at all."""
+        return self._count == 0
+
+    def append(self, text: str) -> None:
+        """Raises TokenizerError for text that is not Unicode, ProtocolError after `close`."""
+        self._still_open()
+        for piece in self._splitter.feed(text):
+            if piece.text:
+                self._release(self._segment(), self._text_tokenizer().feed(piece.text))
+            if piece.ends:
+                self._end_segment()
+
+    def append_tokens(self, ids: Iterable[int]) -> None:
+        """Subwords of this vocabulary, special ones excluded. Raises TokenizerError for others."""
+        self._still_open()
+        checked = self._tokenizer.check_ids(ids)
+        most = max(2, self._plan.limit // _CHARS_PER_TOKEN)
+        for token in checked:
+            segment = self._segment()
+            if self._incremental is not None:
+                self._release(segment, self._incremental.finish()[:-1])
+                self._incremental = None
+            if not segment.ids:
+                segment.ids.append(BOS)
+            segment.ids.append(token)
+            if len(segment.ids) - self._prefix_ids >= most:
+                self._end_segment()
+
+    def flush(self) -> None:
+        """End the current segment: what has been fed is spoken without waiting for more."""
+        if not self.closed:
+            self._end_segment()
+
+    def close(self) -> None:
+        """No more text."""
+        self.flush()
+        self.closed = True
+
+    def _still_open(self) -> None:
+        if self.closed:
+            raise ProtocolError("text was sent after its end", param="text")
+
+    def _segment(self) -> Segment:
+        if self._open is None:
+            self._open = Segment(self._count)
+            self._count += 1
+            self.segments.append(self._open)
+            self._prefix_ids = 0
+            if self._prefix:
+                self._release(self._open, self._text_tokenizer().feed(self._prefix))
+                self._prefix_ids = len(self._open.ids)
+        return self._open
+
+    def _text_tokenizer(self) -> IncrementalTokenizer:
+        if self._incremental is None:
+            self._incremental = IncrementalTokenizer(self._tokenizer)
+        return self._incremental
+
+    @staticmethod
+    def _release(segment: Segment, ids: Sequence[int]) -> None:
+        # A tokenizer begun in mid-segment, after tokens from outside, opens with `<s>` once more.
+        segment.ids += ids[1:] if segment.ids and ids[:1] == [BOS] else ids
+
+    def _end_segment(self) -> None:
+        segment, self._open = self._open, None
+        self._splitter.restart()
+        if segment is None:
+            return
+        rest = self._incremental.finish() if self._incremental is not None else [EOS]
+        self._incremental = None
+        # White space that ended the text was handed on before anyone could know that it would.
+        if len(rest) > 1 and rest[-2] == self._space:
+            del rest[-2]
+        self._release(segment, rest)
+        segment.ended = True

@@ -1,0 +1,155 @@
+"""One utterance without I/O: text in, engine requests out; engine events in, merged events out.
+
+A long text is several engine requests on one slot, one after another. Their audio is one stream: sequence numbers,
+lead and totals run through, and there is exactly one terminal event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from sled_tts.server.engine.request import (
+    AudioChunk,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Mode,
+    Prompt,
+    SynthesisRequest,
+    TextStarved,
+)
+from sled_tts.server.engine.streams import Playback
+from sled_tts.server.errors import EmptyInputError
+from sled_tts.server.sessions.feed import Segment, SegmentFeed
+
+_SEED_STEP = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What all requests of an utterance share. `whole_segments`: an offline checkpoint needs a segment's whole text."""
+
+    utterance_id: str
+    mode: Mode
+    seed: int
+    cfg_scale: float
+    max_frames: int | None
+    n: int | None
+    m: int | None
+    prompt: Prompt | None
+    sampling_rate: int
+    frame_rate: float
+
+    @property
+    def whole_segments(self) -> bool:
+        return self.mode is Mode.OFFLINE
+
+
+@dataclass
+class UtteranceMachine:
+    """`clock` in seconds, for the lead of the merged stream."""
+
+    voice: Voice
+    feed: SegmentFeed
+    clock: Callable[[], float]
+    active: Segment | None = field(default=None, init=False)
+    terminal: Finished | Failed | None = field(default=None, init=False)
+    _playback: Playback = field(init=False)
+    _sequence: int = field(default=0, init=False)
+    _frames: int = field(default=0, init=False)
+    _samples: int = field(default=0, init=False)
+    _busy_s: float = field(default=0.0, init=False)
+    _ttfa_s: float | None = field(default=None, init=False)
+    _cut: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._playback = Playback(self.voice.frame_rate)
+
+    def next_request(self) -> SynthesisRequest | None:
+        """The next segment's request, when none is active and enough of its text is there."""
+        if self.active is not None or self.terminal is not None or not self.feed.segments:
+            return None
+        segment = self.feed.segments[0]
+        if not segment.ended and (self.voice.whole_segments or not segment.ids):
+            return None
+        self.feed.segments.popleft()
+        self.active = segment
+        ids = None
+        if segment.ended:
+            taken, _ = segment.take()
+            ids = tuple(taken)
+        voice = self.voice
+        return SynthesisRequest(
+            request_id=f"{voice.utterance_id}.{segment.index}",
+            mode=voice.mode,
+            seed=(voice.seed + segment.index * _SEED_STEP) % 2**63,
+            cfg_scale=voice.cfg_scale,
+            max_frames=None if voice.max_frames is None else voice.max_frames - self._frames,
+            prompt=voice.prompt,
+            token_ids=ids,
+            n=voice.n,
+            m=voice.m,
+        )
+
+    def fresh_tokens(self) -> tuple[list[int], bool] | None:
+        """Ids to push to the active request and whether they end it; None when there is nothing to push."""
+        segment = self.active
+        if segment is None or segment.taken == len(segment.ids):
+            return None
+        return segment.take()
+
+    def receive(self, event: Event) -> Event | None:
+        """An event of the active request as the listener gets it; None when it is not for them."""
+        if isinstance(event, AudioChunk):
+            lead = self._playback.deliver(self.clock(), event.frames)
+            self._sequence += 1
+            self._frames += event.frames
+            self._samples += event.pcm.size
+            return replace(event, sequence=self._sequence - 1, lead_s=lead)
+        if isinstance(event, TextStarved):
+            return TextStarved(self._playback.delivered)
+        self.active = None
+        if isinstance(event, Failed):
+            self.terminal = event
+            return event
+        self._add(event)
+        if event.reason is FinishReason.CANCELLED:
+            return self.cancel()
+        if self.voice.max_frames is not None and self._frames >= self.voice.max_frames:
+            return self._finish(FinishReason.LENGTH)
+        return self.settle()
+
+    def settle(self) -> Event | None:
+        """The terminal event, once all the text has been spoken."""
+        if self.terminal is not None or self.active is not None or not self.feed.drained:
+            return None
+        if self._sequence == 0 and self.feed.empty:
+            self.terminal = Failed(EmptyInputError("there is nothing to say", param="text"))
+            return self.terminal
+        return self._finish(FinishReason.LENGTH if self._cut else FinishReason.STOP)
+
+    def cancel(self) -> Event | None:
+        """The terminal event of an utterance that was stopped; None when it had ended already."""
+        return None if self.terminal is not None else self._finish(FinishReason.CANCELLED)
+
+    def fail(self, error: Exception) -> Event | None:
+        """The terminal event of an utterance that cannot go on; None when it had ended already."""
+        if self.terminal is not None:
+            return None
+        self.terminal = Failed(error)
+        return self.terminal
+
+    def _add(self, event: Finished) -> None:
+        self._cut = self._cut or event.reason is FinishReason.LENGTH
+        if self._ttfa_s is None:
+            self._ttfa_s = event.ttfa_s
+        if event.rtf is not None:
+            self._busy_s += event.rtf * event.samples / self.voice.sampling_rate
+
+    def _finish(self, reason: FinishReason) -> Finished:
+        rtf = self._busy_s * self.voice.sampling_rate / self._samples if self._samples else None
+        done = Finished(reason, self._frames, self._samples, self._ttfa_s, rtf)
+        self.terminal = done
+        return done

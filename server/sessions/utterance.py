@@ -1,0 +1,109 @@
+"""An utterance on a live engine: the machine's requests go to a bridge, the bridge's events to whoever iterates."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+
+from sled_tts.server.engine.bridge import EngineBridge, Lease, UtteranceHandle
+from sled_tts.server.engine.request import Event
+from sled_tts.server.service import LoadedModel
+from sled_tts.server.sessions.machine import UtteranceMachine
+
+
+class LiveUtterance:
+    """Holds one slot from its creation to its terminal event (or `cancel`). Belongs to one event loop.
+
+    Iterate it from one task; text may come from another. The iteration ends after the one terminal event.
+    """
+
+    def __init__(
+        self, bridge: EngineBridge, lease: Lease, machine: UtteranceMachine, model: LoadedModel, by_sentence: bool
+    ) -> None:
+        self.model = model
+        self.by_sentence = by_sentence
+        self._bridge = bridge
+        self._lease = lease
+        self._machine = machine
+        self._handle: UtteranceHandle | None = None
+        self._out: deque[Event] = deque()
+        self._changed = asyncio.Event()
+
+    def append(self, text: str) -> None:
+        """More text. Raises TokenizerError or ProtocolError."""
+        self._machine.feed.append(text)
+        self._pump()
+
+    def append_tokens(self, ids: Sequence[int]) -> None:
+        """More text as subwords. Raises TokenizerError or ProtocolError."""
+        self._machine.feed.append_tokens(ids)
+        self._pump()
+
+    def flush(self) -> None:
+        """Speak what is there without waiting for more; text that follows opens a new segment."""
+        self._machine.feed.flush()
+        self._pump()
+
+    def close(self) -> None:
+        """End of the text."""
+        self._machine.feed.close()
+        self._pump()
+
+    def cancel(self) -> None:
+        """Stop at once and free the slot; safe to call at any time."""
+        self._emit(self._machine.cancel())
+        self._end()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        try:
+            while True:
+                while self._out:
+                    yield self._out.popleft()
+                if self._machine.terminal is not None:
+                    return
+                if self._handle is None:
+                    self._changed.clear()
+                    await self._changed.wait()
+                    continue
+                await self._listen(self._handle)
+        finally:
+            self.cancel()
+
+    async def _listen(self, handle: UtteranceHandle) -> None:
+        """One event of the active request; wakes up without one when `cancel` ends the utterance."""
+        event = await handle.next_event()
+        if event is None or self._machine.terminal is not None:
+            return
+        self._emit(self._machine.receive(event))
+        if self._machine.active is None:
+            self._handle = None
+            self._pump()
+
+    def _pump(self) -> None:
+        """Start the next request, push what is new to the active one, notice the end."""
+        if self._machine.terminal is not None:
+            return
+        try:
+            request = self._machine.next_request()
+            if request is not None:
+                self._handle = self._bridge.submit(request, self._lease)
+            if self._handle is not None and (fresh := self._machine.fresh_tokens()) is not None:
+                self._handle.push_tokens(fresh[0], final=fresh[1])
+        except Exception as error:
+            self._emit(self._machine.fail(error))
+        self._emit(self._machine.settle())
+        self._changed.set()
+
+    def _emit(self, event: Event | None) -> None:
+        if event is not None:
+            self._out.append(event)
+        if self._machine.terminal is not None:
+            self._end()
+
+    def _end(self) -> None:
+        if self._handle is not None:
+            self._handle.detach()
+            self._handle = None
+        self._lease.release()
+        self._changed.set()
