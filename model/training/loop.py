@@ -1,7 +1,8 @@
 """Training the SLED network: energy distance, stop loss, text dropping, and two helps for small budgets.
 
-The helps: Gaussian noise on the latents the network reads (its own samples are never exact either), and an
-auxiliary phone classifier on the conditioning states, whose labels the synthetic corpus knows; it makes
+The helps: what the network reads is not the true latents but noisy ones, part of them its own samples of a
+first pass (free-running, it never reads anything else; trained on the truth alone it loses its place in the
+text after a few words); and an auxiliary phone classifier on the conditioning states, whose labels the synthetic corpus knows; it makes
 attention find the text within a few hundred steps and is thrown away afterwards.
 """
 
@@ -22,7 +23,7 @@ from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.training.batches import Batch, Corpus, bucketed, collate
-from sled_tts.model.training.losses import drop_text, sled_loss
+from sled_tts.model.training.losses import LossParts, drop_text, sled_loss
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class SledTraining:
     warmup: int = 200
     text_drop: float = 0.1
     lower_case: float = 0.1
-    input_noise: float = 0.25
+    input_noise: float = 0.5
+    self_feeding: float = 0.7
     phone_weight: float = 1.0
     stop_weight: float = 0.3
     stop_positive_weight: float = 20.0
@@ -58,6 +60,12 @@ def _learning_rate(training: SledTraining, step: int) -> float:
     return training.lr * min(1.0, (step + 1) / training.warmup) * max(0.02, 1.0 - step / training.steps)
 
 
+def _noisy(latents: Tensor, most: float) -> Tensor:
+    """Gaussian noise of a level drawn per utterance, up to `most` standard deviations."""
+    level = most * torch.rand(len(latents), 1, 1)
+    return latents + level * torch.randn_like(latents)
+
+
 def _batch_loss(
     model: Sled, phone_head: nn.Linear, batch: Batch, training: SledTraining, rng: np.random.Generator
 ) -> tuple[Tensor, list[float]]:
@@ -67,21 +75,30 @@ def _batch_loss(
         batch.ids, batch.text_mask, dropped, streaming=config.is_streaming, eos=config.eos_token_id
     )
     shape = (*batch.speech_mask.shape, config.generator.noise_channels)
-    scale = training.input_noise * torch.rand(len(batch.ids), 1, 1)
-    with torch.autocast(batch.latents.device.type, torch.bfloat16):
-        parts = sled_loss(
+
+    def parts_for(read: Tensor) -> LossParts:
+        return sled_loss(
             model,
             ids,
             text_mask,
             batch.latents,
             batch.speech_mask,
             (torch.randn(shape), torch.randn(shape)),
-            speech_inputs=batch.latents + scale * torch.randn_like(batch.latents),
+            speech_inputs=read,
             stop_weight=training.stop_weight,
             stop_positive_weight=training.stop_positive_weight,
             smooth=1e-6,
             compact=True,
         )
+
+    read = batch.latents
+    with torch.autocast(batch.latents.device.type, torch.bfloat16):
+        if rng.random() < training.self_feeding:
+            with torch.no_grad():
+                sampled = parts_for(_noisy(read, training.input_noise)).sample
+            share = torch.rand(len(ids), 1, 1)
+            read = torch.where(torch.rand(*shape[:2], 1) < share, sampled, read)
+        parts = parts_for(_noisy(read, training.input_noise))
         phone_logits = phone_head(parts.z[:, :-1])
     known = batch.phones >= 0
     phone_loss = F.cross_entropy(phone_logits[known].float(), batch.phones[known])

@@ -16,7 +16,8 @@ STOP_POSITIVE_WEIGHT = 100.0
 
 @dataclass(frozen=True)
 class LossParts:
-    """Scalars `loss`, `energy`, `stop`; `energy_per_frame [B, S]`; `z [B, S + 1, H]`; `stop_logits [B, S + 1]`."""
+    """Scalars `loss`, `energy`, `stop`; `energy_per_frame [B, S]`; `z [B, S + 1, H]`; `stop_logits [B, S + 1]`;
+    `sample [B, S, D]`, the first draw."""
 
     loss: Tensor
     energy: Tensor
@@ -24,6 +25,7 @@ class LossParts:
     energy_per_frame: Tensor
     z: Tensor
     stop_logits: Tensor
+    sample: Tensor
 
 
 def _distance(a: Tensor, b: Tensor, smooth: float) -> Tensor:
@@ -100,4 +102,4 @@ def sled_loss(
     per_frame = energy_distance(first, second, latents.float(), repulsion=repulsion, smooth=smooth)
     # Padded frames may hold anything, NaN included: select, do not multiply.
     energy = torch.where(speech_mask.bool(), per_frame, 0.0).sum() / speech_mask.sum()
-    return LossParts(energy + stop_weight * stop, energy, stop, per_frame, z, logits)
+    return LossParts(energy + stop_weight * stop, energy, stop, per_frame, z, logits, first.detach())

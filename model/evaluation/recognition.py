@@ -1,0 +1,114 @@
+"""Judging speech with pocketsphinx: open word error rate and closed-set accuracy.
+
+Closed set: the recogniser must pick the sentence out of a few hundred candidates (JSGF grammar), which
+asks whether a sentence can be told apart; open WER asks how well each word can be. Neither is naturalness.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+from pocketsphinx import Decoder
+
+from sled_tts.model.errors import ModelError
+
+RATE = 16_000
+Wave = npt.NDArray[np.float32]
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words without punctuation, as the dictionary spells them."""
+    return re.sub(r"[^a-z' ]", " ", text.lower().replace("’", "'").replace("-", " ")).split()
+
+
+def word_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
+    """Levenshtein distance in words."""
+    row = list(range(len(hypothesis) + 1))
+    for i, expected in enumerate(reference, 1):
+        diagonal, row[0] = row[0], i
+        for j, got in enumerate(hypothesis, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (expected != got))
+    return row[-1]
+
+
+def arctic_prompts() -> list[str]:
+    """The CMU Arctic prompts (public domain) that come with the package."""
+    text = resources.files("sled_tts.model.evaluation").joinpath("prompts/arctic.txt").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line]
+
+
+def to_recogniser(wave: Wave, rate: int) -> bytes:
+    """16 kHz int16 with 0.1 s of silence around it, levelled: the recogniser is sensitive to both."""
+    resampled = soxr.resample(wave, rate, RATE) if rate != RATE else wave
+    peak = float(np.abs(resampled).max()) if len(resampled) else 0.0
+    edge = np.zeros(RATE // 10, dtype=np.float32)
+    scaled = np.concatenate([edge, resampled * (0.8 / max(peak, 1e-3)), edge])
+    return (np.clip(scaled, -1, 1) * 32767).astype(np.int16).tobytes()
+
+
+def _decode(decoder: Decoder, audio: bytes) -> list[str]:
+    decoder.start_utt()
+    decoder.process_raw(audio, full_utt=True)
+    decoder.end_utt()
+    hypothesis = decoder.hyp()
+    return hypothesis.hypstr.split() if hypothesis is not None else []
+
+
+@dataclass(frozen=True)
+class ClosedSet:
+    """A fixed set of candidate sentences, all of whose words the dictionary has."""
+
+    candidates: tuple[str, ...]
+
+    @classmethod
+    def of(cls, wanted: Sequence[str], others: Sequence[str], size: int) -> ClosedSet:
+        """`wanted` first, filled up with `others`; a sentence with an unknown word is left out, since one
+        such word makes the whole grammar fail."""
+        lookup = Decoder(samprate=RATE, loglevel="FATAL")
+        known = [t for t in dict.fromkeys([*wanted, *others]) if words(t) and all(map(lookup.lookup_word, words(t)))]
+        if not known:
+            raise ModelError("no candidate sentence is in the recogniser's dictionary")
+        return cls(tuple(known[:size]))
+
+    def recognise(self, audio: bytes) -> list[str]:
+        """Words of the best candidate (a fresh decoder: adaptation must not leak between clips)."""
+        decoder = Decoder(samprate=RATE, lm=None, loglevel="FATAL")
+        rules = " | ".join(" ".join(words(text)) for text in self.candidates)
+        decoder.add_jsgf_string("closed", f"#JSGF V1.0;\ngrammar closed;\npublic <sentence> = {rules} ;\n")
+        decoder.activate_search("closed")
+        return _decode(decoder, audio)
+
+
+def recognise_open(audio: bytes) -> list[str]:
+    """Words by the general English language model."""
+    return _decode(Decoder(samprate=RATE, loglevel="FATAL"), audio)
+
+
+@dataclass(frozen=True)
+class RecognitionScore:
+    """`closed_set_accuracy` over the clips whose text is a candidate; `open_wer` over all words of all clips."""
+
+    clips: int
+    closed_set_clips: int
+    closed_set_accuracy: float
+    open_wer: float
+
+
+def score(clips: Sequence[tuple[str, Wave, int]], closed: ClosedSet) -> RecognitionScore:
+    """Score `(text, wave, rate)` clips."""
+    right = tried = errors = total = 0
+    for text, wave, rate in clips:
+        audio = to_recogniser(wave, rate)
+        expected = words(text)
+        errors += word_errors(expected, recognise_open(audio))
+        total += len(expected)
+        if text in closed.candidates:
+            tried += 1
+            right += closed.recognise(audio) == expected
+    return RecognitionScore(len(clips), tried, right / max(tried, 1), errors / max(total, 1))
