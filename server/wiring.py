@@ -223,15 +223,17 @@ class LocalSpeechService:
 
 
 def load_service(
-    specs: Sequence[str], *, slots: int = 16, threads: int | None = None, device: str = "cpu", codec: str | None = None
+    specs: Sequence[str], *, slots: int = 16, threads: int | None = None, device: str = "auto", codec: str | None = None
 ) -> LocalSpeechService:
     """Load one or several checkpoints and start their engines. Blocking; raises ModelError.
 
     `slots` is the number of utterances at once, for each model; `threads` the cores torch may use, None for its own
-    choice. On a GPU the network runs in bfloat16, the codec always in fp32.
+    choice; `auto` is the first GPU, or the CPU. On a GPU the network runs in bfloat16, the codec always in fp32.
     """
     if threads is not None:
         torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
     bundles = [load_bundle(spec, codec=codec, device=device, dtype=dtype) for spec in specs]
     return LocalSpeechService([Voicebox(bundle, slots=slots, device=device) for bundle in bundles])
