@@ -1,0 +1,27 @@
+# CPU:  docker build --target cpu -t sled-tts .   (--build-arg TORCH_INDEX_URL=... for a CPU-only torch)
+# CUDA: docker build --target cuda -t sled-tts:cuda .
+FROM python:3.12-slim AS base
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 HF_HOME=/data/huggingface SLED_TTS_HOST=0.0.0.0
+RUN useradd --create-home --uid 10001 sled && mkdir /data && chown sled /data
+WORKDIR /app
+COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY model model
+COPY server server
+COPY clients clients
+EXPOSE 8000
+VOLUME /data
+HEALTHCHECK --interval=10s --timeout=3s --start-period=120s \
+    CMD python -c "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"
+
+FROM base AS cpu
+ARG TORCH_INDEX_URL=
+RUN pip install torch==2.13.0 ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} && pip install ".[server]"
+USER sled
+ENTRYPOINT ["sled-tts"]
+CMD ["serve"]
+
+FROM base AS cuda
+RUN pip install torch==2.13.0 && pip install ".[server]"
+USER sled
+ENTRYPOINT ["sled-tts"]
+CMD ["serve", "--device", "cuda", "--slots", "64"]
