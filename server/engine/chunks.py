@@ -1,7 +1,8 @@
 """When to decode which frames: the first chunk as small as exact decoding allows, then growing with measured lead.
 
-Every cut lies on a fixed grid (first cut, then multiples of `unit`), so a stream's PCM cannot depend on how fast
-it was generated or who ran beside it: larger chunks are whole grid cells, the short rest comes alone at the end.
+Every decode call covers one cell of a fixed grid (the first cut, then `unit` frames each, the rest at the end), and
+a larger chunk is several cells: convolution kernels round differently for other lengths, so a stream's bits would
+otherwise depend on how fast it was generated.
 """
 
 from __future__ import annotations
@@ -44,10 +45,9 @@ class ChunkPolicy:
             cuts.append(head)
             at = head
         units = (speech - at) // self.unit
-        if final or (decoded == 0 and units) or units >= self.units_wanted(lead_s):
-            if units:
-                at += units * self.unit
-                cuts.append(at)
+        if final or decoded == 0 or units >= self.units_wanted(lead_s):
+            cuts += [at + (k + 1) * self.unit for k in range(units)]
+            at += units * self.unit
         if final and speech > at:
             cuts.append(speech)
         return cuts

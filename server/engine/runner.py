@@ -17,7 +17,7 @@ from torch import Tensor
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.generation import OFFLINE_STOP_THRESHOLD, STREAMING_STOP_THRESHOLD
 from sled_tts.model.sled import Sled
-from sled_tts.model.stepping import at_least, forward_packed, pack
+from sled_tts.model.stepping import ROW_MULTIPLE, forward_packed, pack, pad_rows
 from sled_tts.server.engine.request import Float32, Mode, SynthesisRequest
 from sled_tts.server.engine.state import NOISE_BLOCK, EngineState
 from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowOutcome, RowWork, RunnerInfo
@@ -102,7 +102,7 @@ class SledRunner:
         free = hidden[unconditional]
         guided = free + state.scale[slots, None].to(free.dtype) * (told - free)
         z = torch.where((conditional != unconditional)[:, None], guided, told)
-        logits = F.linear(at_least(told), self._stop_weight)[: len(rows), 0]
+        logits = F.linear(pad_rows(told), self._stop_weight)[: len(rows), 0]
         latents = self._sample(z, slots, index)
         state.latents[slots, frame] = latents
         for row in rows:
@@ -158,17 +158,17 @@ class SledRunner:
             ]
             at, slots, frame = torch.tensor([speech, [owner[i] for i in speech], frames], device=self.device)
             latents = self.state.latents[slots, frame].to(self.dtype)
-            embeds[at] = self.sled.embed_speech(at_least(latents))[: len(speech)]
+            embeds[at] = self.sled.embed_speech(pad_rows(latents))[: len(speech)]
         return embeds
 
     def _sample(self, z: Tensor, slots: Tensor, index: Tensor) -> Tensor:
         """One latent `[B, D]` for each conditioning vector `z [B, H]`."""
         live = z.shape[0]
-        missing = max(0, 4 - live)
+        missing = -live % ROW_MULTIPLE
         if missing:
             slots = torch.cat([slots, slots[-1:].expand(missing)])
             index = torch.cat([index, index[-1:].expand(missing)])
-        latents = self.sled.generator.from_modulation(at_least(z), self.state.modulation(slots, index))
+        latents = self.sled.generator.from_modulation(pad_rows(z), self.state.modulation(slots, index))
         return latents[:live].float()
 
     def _draw_noise(self, slot: int) -> None:

@@ -1,0 +1,50 @@
+"""Where speech is cut into chunks."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sled_tts.server.engine.chunks import ChunkPolicy
+
+POLICY = ChunkPolicy(first=7, unit=4)
+
+
+def test_the_first_chunk_is_as_small_as_exact_decoding_allows() -> None:
+    assert POLICY.next_cuts(0, 6, 0, 0.0, final=False) == []
+    assert POLICY.next_cuts(0, 7, 0, 0.0, final=False) == [7]
+
+
+def test_chunks_grow_with_measured_lead() -> None:
+    assert POLICY.next_cuts(7, 11, 0, 0.1, final=False) == [11]
+    assert POLICY.next_cuts(7, 11, 0, 0.5, final=False) == []
+    assert POLICY.next_cuts(7, 15, 0, 0.5, final=False) == [11, 15]
+    assert POLICY.next_cuts(7, 19, 0, 5.0, final=False) == []
+    assert POLICY.next_cuts(7, 23, 0, 5.0, final=False) == [11, 15, 19, 23]
+
+
+def test_a_long_prompt_is_decoded_on_its_own_and_only_with_something_to_hear() -> None:
+    assert POLICY.next_cuts(0, 23, 20, 0.0, final=False) == []
+    assert POLICY.next_cuts(0, 24, 20, 0.0, final=False) == [20, 24]
+    assert POLICY.next_cuts(0, 22, 20, 0.0, final=True) == [20, 22]
+
+
+def test_a_prompt_shorter_than_the_first_chunk_shares_it() -> None:
+    assert POLICY.next_cuts(0, 6, 3, 0.0, final=False) == []
+    assert POLICY.next_cuts(0, 7, 3, 0.0, final=False) == [7]
+
+
+@given(st.integers(1, 80), st.integers(0, 30), st.lists(st.floats(-1, 3), min_size=1, max_size=20))
+def test_decode_calls_depend_on_the_frames_alone(frames: int, prompt: int, leads: list[float]) -> None:
+    """Whatever the pace, the same calls are made, and together they cover every frame once."""
+    calls: list[int] = []
+    decoded = 0
+    for spoken in range(1, frames + 1):
+        final = spoken == frames
+        for cut in POLICY.next_cuts(decoded, prompt + spoken, prompt, leads[spoken % len(leads)], final):
+            calls.append(cut)
+            decoded = cut
+    total = prompt + frames
+    first = max(7, prompt)
+    expected = [total] if total <= first else [first, *range(first + 4, total, 4), total]
+    assert calls == expected
