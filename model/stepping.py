@@ -2,8 +2,9 @@
 
 `Sled.forward` pads attention to the widest and longest row of the batch, which changes the order of floating point
 sums with the batch. Here each row attends on its own, over exactly its own positions, and the matrix products run
-over all rows packed together. With MKL in fp32 a product's row is bit-identical for every row count from four on
-(one to three take other kernels), so packs are padded to `MIN_ROWS`: measured in docs/decisions and tested.
+over all rows packed together. With MKL in fp32 a product's row is bit-identical for every row count that is a
+multiple of four: one to three rows take other kernels, and with two threads so do the one to three that 5, 6, 7, 9,
+10 or 11 rows leave to one of them. So packs are padded to multiples of `ROW_MULTIPLE`; tested.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.layers import Attention, DecoderLayer, rotate
 from sled_tts.model.sled import Sled
 
-MIN_ROWS = 4
+ROW_MULTIPLE = 4
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class PackedPlan:
 
 
 def pack(sled: Sled, cache: KVCache, rows: Sequence[int], counts: Sequence[int], padding_row: int) -> PackedPlan:
-    """Plan `counts[i] >= 1` new columns for each cache row; `padding_row` absorbs the columns up to `MIN_ROWS`."""
+    """Plan `counts[i] >= 1` new columns for each cache row; `padding_row` absorbs the
+    columns that fill up to a multiple of `ROW_MULTIPLE`."""
     device = sled.cos.device
     placed, masks = list[PackedRow](), list[Tensor | None]()
     row_of, position = list[int](), list[int]()
@@ -60,7 +62,7 @@ def pack(sled: Sled, cache: KVCache, rows: Sequence[int], counts: Sequence[int],
         else:
             mask = torch.ones(count, past + count, dtype=torch.bool, device=device)
             masks.append(mask.tril(past))
-    padding = max(0, MIN_ROWS - len(row_of))
+    padding = -len(row_of) % ROW_MULTIPLE
     index = torch.tensor([row_of + [padding_row] * padding, position + list(range(padding))], device=device)
     return PackedPlan(
         rows=tuple(placed),
@@ -72,10 +74,10 @@ def pack(sled: Sled, cache: KVCache, rows: Sequence[int], counts: Sequence[int],
     )
 
 
-def at_least(x: Tensor, rows: int = MIN_ROWS) -> Tensor:
-    """`x [R, ...]` with zero rows appended up to `rows`."""
-    missing = rows - x.shape[0]
-    return x if missing <= 0 else torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
+def pad_rows(x: Tensor) -> Tensor:
+    """`x [R, ...]` with zero rows appended up to a multiple of `ROW_MULTIPLE`."""
+    missing = -x.shape[0] % ROW_MULTIPLE
+    return x if missing == 0 else torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
 
 
 def _attend(attention: Attention, x: Tensor, keys: Tensor, values: Tensor, plan: PackedPlan) -> Tensor:
