@@ -23,6 +23,8 @@ def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
         host=settings.host,
         port=settings.port,
         log_config=None,
+        # At level info uvicorn logs the query string of every WebSocket, which may hold a key.
+        log_level="warning",
         access_log=False,
         ws_per_message_deflate=False,
         ws_max_size=settings.ws_max_message_bytes,

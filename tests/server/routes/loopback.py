@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -36,17 +37,17 @@ class Running:
 
 async def eventually(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
     """Wait until a condition holds; TimeoutError when it does not."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.005)
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        await asyncio.sleep(0.005)
 
 
 async def ready(http: httpx.AsyncClient, timeout_s: float = 60.0) -> None:
     """Wait until the server reports readiness."""
     async with asyncio.timeout(timeout_s):
-        while (await http.get("/health/ready")).status_code != 200:
+        while (await http.get("/health/ready")).status_code != 200:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
