@@ -28,59 +28,11 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 # Different texts for different clients: nothing may be won by a cache of equal prefixes.
-_WORDS = tuple(
-    [
-        "the",
-        "a",
-        "this",
-        "that",
-        "every",
-        "small",
-        "large",
-        "old",
-        "new",
-        "green",
-        "river",
-        "house",
-        "garden",
-        "morning",
-        "evening",
-        "letter",
-        "window",
-        "bridge",
-        "stone",
-        "bird",
-        "child",
-        "teacher",
-        "sailor",
-        "market",
-        "village",
-        "mountain",
-        "road",
-        "train",
-        "winter",
-        "summer",
-        "song",
-        "story",
-        "walks",
-        "opens",
-        "finds",
-        "carries",
-        "follows",
-        "watches",
-        "builds",
-        "remembers",
-        "leaves",
-        "reaches",
-        "paints",
-        "slowly",
-        "quietly",
-        "often",
-        "never",
-        "today",
-        "again",
-    ]
-)
+_VOCABULARY = """
+the a this that every small large old new green river house garden morning evening letter window bridge stone bird
+child teacher sailor market village mountain road train winter summer song story walks opens finds carries follows
+watches builds remembers leaves reaches paints slowly quietly often never today again
+"""
 _AUDIBLE = 0.01 * 32767
 
 
@@ -189,7 +141,7 @@ def percentiles(values: list[float]) -> dict[str, float] | None:
 
 
 def sentence(seed: int, words: int) -> list[str]:
-    chosen = random.Random(seed).choices(_WORDS, k=words)
+    chosen = random.Random(seed).choices(_VOCABULARY.split(), k=words)
     return [chosen[0].capitalize(), *chosen[1:-1], chosen[-1] + "."]
 
 
