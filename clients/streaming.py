@@ -86,9 +86,9 @@ class AsyncSledClient:
             finally:
                 sender.cancel()
                 await asyncio.wait({sender})
-            if not sender.cancelled() and (error := sender.exception()) is not None:
-                if not isinstance(error, websockets.ConnectionClosed):
-                    raise error
+            failure = None if sender.cancelled() else sender.exception()
+            if failure is not None and not isinstance(failure, websockets.ConnectionClosed):
+                raise failure
 
 
 def _refusal(error: websockets.InvalidStatus) -> SpeechError:

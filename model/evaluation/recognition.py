@@ -100,15 +100,35 @@ class RecognitionScore:
     open_wer: float
 
 
+@dataclass(frozen=True)
+class Heard:
+    """One clip. `chosen`: whether the right candidate was picked, None when its text is not a candidate."""
+
+    words: int
+    errors: int
+    chosen: bool | None
+
+
+def listen(text: str, wave: Wave, rate: int, closed: ClosedSet) -> Heard:
+    """Let both recognisers hear mono samples of what should be `text`."""
+    audio, expected = to_recogniser(wave, rate), words(text)
+    chosen = closed.recognise(audio) == expected if text in closed.candidates else None
+    return Heard(len(expected), word_errors(expected, recognise_open(audio)), chosen)
+
+
+def summary(heard: Sequence[Heard]) -> RecognitionScore:
+    """Figures over all clips; ModelError without any."""
+    if not heard:
+        raise ModelError("there are no clips to judge")
+    closed = [one.chosen for one in heard if one.chosen is not None]
+    return RecognitionScore(
+        clips=len(heard),
+        closed_set_clips=len(closed),
+        closed_set_accuracy=sum(closed) / max(len(closed), 1),
+        open_wer=sum(one.errors for one in heard) / max(sum(one.words for one in heard), 1),
+    )
+
+
 def score(clips: Sequence[tuple[str, Wave, int]], closed: ClosedSet) -> RecognitionScore:
     """Score `(text, wave, rate)` clips."""
-    right = tried = errors = total = 0
-    for text, wave, rate in clips:
-        audio = to_recogniser(wave, rate)
-        expected = words(text)
-        errors += word_errors(expected, recognise_open(audio))
-        total += len(expected)
-        if text in closed.candidates:
-            tried += 1
-            right += closed.recognise(audio) == expected
-    return RecognitionScore(len(clips), tried, right / max(tried, 1), errors / max(total, 1))
+    return summary([listen(text, wave, rate, closed) for text, wave, rate in clips])

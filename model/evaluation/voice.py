@@ -27,7 +27,8 @@ from sled_tts.model.generation import GenerationRequest, generate, seeded_noise
 
 def speak(bundle: ModelBundle, texts: Sequence[str], *, seed: int, cfg_scale: float, batch: int = 8) -> list[tuple[Wave, str]]:
     """Wave and finish reason for each text."""
-    config, out = bundle.config, []
+    config = bundle.config
+    out: list[tuple[Wave, str]] = []
     for first in range(0, len(texts), batch):
         requests = []
         for index, text in enumerate(texts[first : first + batch], first):

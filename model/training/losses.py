@@ -31,7 +31,8 @@ class LossParts:
 def _distance(a: Tensor, b: Tensor, smooth: float) -> Tensor:
     """Euclidean distance over the last axis. `smooth` keeps the gradient finite where a == b."""
     if smooth == 0.0:
-        return torch.linalg.vector_norm(a - b, dim=-1)
+        exact: Tensor = torch.linalg.vector_norm(a - b, dim=-1)
+        return exact
     return ((a - b).pow(2).sum(-1) + smooth).sqrt()
 
 
