@@ -1,7 +1,8 @@
 """The device side of the engine: the only place where numbers cross between host and device.
 
 Row arithmetic is independent of batch-mates on a CPU (see `model/stepping.py`), the codec included: decode batches
-hold two to eight streams, for which its kernels give every stream the same bits.
+hold an even number of streams up to eight, for which its kernels give every stream the same bits (measured; a lone
+or odd last row takes another path).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sled_tts.server.engine.request import Float32, Mode, SynthesisRequest
 from sled_tts.server.engine.state import NOISE_BLOCK, EngineState
 from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowOutcome, RowWork, RunnerInfo
 
-_DECODE_MIN, _DECODE_MAX = 2, 8
+_DECODE_MAX = 8
 _STOP_COLUMNS = 8
 _OUTCOMES = (RowOutcome.FRAME, RowOutcome.STOP, RowOutcome.INVALID, RowOutcome.INVALID)
 
@@ -45,7 +46,7 @@ class SledRunner:
         self._mean, self._std = mean.to(self.device).float(), std.to(self.device).float()
         # A matrix-vector product would take another kernel than the rest; eight columns do not.
         self._stop_weight = F.pad(sled.eos_head.weight.detach(), (0, 0, 0, _STOP_COLUMNS - 1))
-        # Two spare decoder slots fill up small batches: one always fresh, one always in mid-stream.
+        # Two spare decoder slots even out batches: one always fresh, one always in mid-stream.
         self._fresh, self._running = slots, slots + 1
         self.decoder = codec.streaming_decoder(slots + 2)
         first = codec.config.first_chunk_frames
@@ -187,7 +188,7 @@ class SledRunner:
             self.state.latents[w.slot, w.start : w.start + count] * self._std + self._mean for w in batch
         ]
         slots, final = [w.slot for w in batch], [w.final for w in batch]
-        if len(batch) < _DECODE_MIN:
+        if len(batch) % 2:
             chunks.append(torch.zeros_like(chunks[0]))
             slots.append(self._fresh if fresh else self._running)
             final.append(True)

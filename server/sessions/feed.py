@@ -35,14 +35,12 @@ class SegmentFeed:
 
     def __init__(self, tokenizer: Tokenizer, plan: SplitPlan, prefix: str = "") -> None:
         self._tokenizer = tokenizer
-        self._plan = plan
         self._prefix = f"{prefix.strip()} " if prefix.strip() else ""
         self._splitter = Splitter(plan)
         self._incremental: IncrementalTokenizer | None = None
         self._space = tokenizer.vocab.get("Ġ")
         self._open: Segment | None = None
         self._count = 0
-        self._prefix_ids = 0
         self.closed = False
         self.segments: deque[Segment] = deque()
 
@@ -69,7 +67,6 @@ class SegmentFeed:
         """Subwords of this vocabulary, special ones excluded. Raises TokenizerError for others."""
         self._still_open()
         checked = self._tokenizer.check_ids(ids)
-        most = max(2, self._plan.limit // _CHARS_PER_TOKEN)
         for token in checked:
             segment = self._segment()
             if self._incremental is not None:
@@ -78,7 +75,7 @@ class SegmentFeed:
             if not segment.ids:
                 segment.ids.append(BOS)
             segment.ids.append(token)
-            if len(segment.ids) - self._prefix_ids >= most:
+            if self._splitter.follow(_CHARS_PER_TOKEN):
                 self._end_segment()
 
     def flush(self) -> None:
@@ -100,10 +97,8 @@ class SegmentFeed:
             self._open = Segment(self._count)
             self._count += 1
             self.segments.append(self._open)
-            self._prefix_ids = 0
             if self._prefix:
                 self._release(self._open, self._text_tokenizer().feed(self._prefix))
-                self._prefix_ids = len(self._open.ids)
         return self._open
 
     def _text_tokenizer(self) -> IncrementalTokenizer:

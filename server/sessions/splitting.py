@@ -94,6 +94,12 @@ class Splitter:
             pieces.append(Piece("".join(out), False))
         return pieces
 
+    def follow(self, characters: int) -> bool:
+        """Count speakable text that reached the segment another way; True when it has to end."""
+        self._length += characters
+        self._word, self._spaced, self._speakable = "", False, True
+        return self._length >= self.plan.limit
+
     def restart(self) -> None:
         """Whatever comes next opens a new segment."""
         self._length, self._word, self._spaced, self._speakable = 0, "", False, False

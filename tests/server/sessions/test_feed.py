@@ -1,0 +1,93 @@
+"""Text deltas to token ids of segments."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sled_tts.model.errors import TokenizerError
+from sled_tts.model.tokenizer import BOS, EOS, Tokenizer, train_tokenizer
+from sled_tts.server.errors import ProtocolError
+from sled_tts.server.sessions.feed import SegmentFeed
+from sled_tts.server.sessions.splitting import SplitPlan
+
+CORPUS = ["the quick brown fox jumps over the lazy dog, and it's not the last time they'll do so."] * 3
+TOKENIZER: Tokenizer = train_tokenizer(CORPUS, 330)
+LONG = SplitPlan.bounded_by(1000)
+
+
+def ids_of(feed: SegmentFeed) -> list[list[int]]:
+    return [segment.ids for segment in feed.segments]
+
+
+@given(st.text(alphabet="theq uick.é'\n", max_size=60), st.lists(st.integers(0, 60), max_size=8))
+def test_a_segment_has_the_ids_of_its_whole_text(text: str, cuts: list[int]) -> None:
+    feed = SegmentFeed(TOKENIZER, LONG)
+    places = sorted({min(c, len(text)) for c in cuts} | {0, len(text)})
+    for begin, end in zip(places, places[1:], strict=False):
+        feed.append(text[begin:end])
+    feed.close()
+    clean = " ".join(text.split())
+    assert ids_of(feed) == ([TOKENIZER.encode(clean)] if clean else [])
+    assert all(segment.ended for segment in feed.segments)
+    assert feed.empty == (not clean)
+
+
+def test_ids_are_released_before_the_text_ends() -> None:
+    feed = SegmentFeed(TOKENIZER, LONG)
+    feed.append("the quick ")
+    (segment,) = feed.segments
+    whole = TOKENIZER.encode("the quick")
+    assert segment.ids == whole[: len(segment.ids)]
+    assert len(segment.ids) >= len(whole) - 1
+    assert not segment.ended
+
+
+def test_flush_ends_a_segment_and_the_next_text_opens_another() -> None:
+    feed = SegmentFeed(TOKENIZER, LONG)
+    feed.append("the fox ")
+    feed.flush()
+    feed.flush()
+    feed.append(" the dog")
+    feed.close()
+    assert ids_of(feed) == [TOKENIZER.encode("the fox"), TOKENIZER.encode("the dog")]
+
+
+def test_tokens_from_outside_mix_with_text() -> None:
+    feed = SegmentFeed(TOKENIZER, LONG)
+    plain = TOKENIZER.encode("the quick")[1:-1]
+    feed.append_tokens(plain[:1])
+    feed.append(" fox")
+    feed.append_tokens(plain[1:])
+    feed.close()
+    assert ids_of(feed) == [[BOS, plain[0], *TOKENIZER.encode(" fox")[1:-1], *plain[1:], EOS]]
+
+
+@pytest.mark.parametrize("bad", [[-1], [0], [2], [10**6], [4, 330]])
+def test_tokens_that_are_not_text_are_refused(bad: list[int]) -> None:
+    with pytest.raises(TokenizerError, match="text token"):
+        SegmentFeed(TOKENIZER, LONG).append_tokens(bad)
+
+
+def test_token_segments_are_bounded() -> None:
+    feed = SegmentFeed(TOKENIZER, SplitPlan.trained_on(40))
+    feed.append_tokens([5] * 25)
+    feed.close()
+    assert [len(ids) - 2 for ids in ids_of(feed)] == [10, 10, 5]
+
+
+def test_a_prompt_transcript_opens_every_segment() -> None:
+    feed = SegmentFeed(TOKENIZER, SplitPlan.by_sentence(100), prefix=" the dog ")
+    feed.append("the fox. the fox.")
+    feed.close()
+    assert ids_of(feed) == [TOKENIZER.encode("the dog the fox.")] * 2
+
+
+def test_nothing_comes_after_the_end() -> None:
+    feed = SegmentFeed(TOKENIZER, LONG)
+    feed.close()
+    with pytest.raises(ProtocolError):
+        feed.append("x")
+    with pytest.raises(ProtocolError):
+        feed.append_tokens([5])
