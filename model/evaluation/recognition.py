@@ -49,7 +49,8 @@ def to_recogniser(wave: Wave, rate: int) -> bytes:
     peak = float(np.abs(resampled).max()) if len(resampled) else 0.0
     edge = np.zeros(RATE // 10, dtype=np.float32)
     scaled = np.concatenate([edge, resampled * (0.8 / max(peak, 1e-3)), edge])
-    return (np.clip(scaled, -1, 1) * 32767).astype(np.int16).tobytes()
+    samples: npt.NDArray[np.int16] = (np.clip(scaled, -1, 1) * 32767).astype(np.int16)
+    return samples.tobytes()
 
 
 def _decode(decoder: Decoder, audio: bytes) -> list[str]:

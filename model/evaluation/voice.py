@@ -25,7 +25,9 @@ from sled_tts.model.evaluation.signal import inspect
 from sled_tts.model.generation import GenerationRequest, generate, seeded_noise
 
 
-def speak(bundle: ModelBundle, texts: Sequence[str], *, seed: int, cfg_scale: float, batch: int = 8) -> list[tuple[Wave, str]]:
+def speak(
+    bundle: ModelBundle, texts: Sequence[str], *, seed: int, cfg_scale: float, batch: int = 8
+) -> list[tuple[Wave, str]]:
     """Wave and finish reason for each text."""
     config = bundle.config
     out: list[tuple[Wave, str]] = []
@@ -65,8 +67,10 @@ def main(
     rate = bundle.codec.config.sampling_rate
     closed = ClosedSet.of(held_out(texts, count), arctic_prompts(), candidates)
     chosen = [text for text in held_out(texts, count) if text in closed.candidates]
-    typer.echo(f"{platform.processor() or platform.machine()}, python {platform.python_version()}, torch {torch.__version__}")
-    typer.echo(f"model {bundle.name}, cfg {cfg_scale}, seed {seed}, {len(chosen)} prompts, {len(closed.candidates)} candidates")
+    machine = platform.processor() or platform.machine()
+    typer.echo(f"{machine}, python {platform.python_version()}, torch {torch.__version__}")
+    sizes = f"{len(chosen)} prompts, {len(closed.candidates)} candidates"
+    typer.echo(f"model {bundle.name}, cfg {cfg_scale}, seed {seed}, {sizes}")
     spoken = speak(bundle, chosen, seed=seed, cfg_scale=cfg_scale)
     result: dict[str, object] = {
         "synthesis": asdict(score([(t, w, rate) for t, (w, _) in zip(chosen, spoken, strict=True)], closed)),
