@@ -13,6 +13,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from tokenizers import AddedToken, pre_tokenizers
@@ -38,6 +39,18 @@ def _well_formed(text: str) -> str:
     return text
 
 
+def _byte_alphabet() -> dict[str, int]:
+    """Which byte each printable stand-in of byte-level BPE means: printable Latin-1 characters mean
+    themselves, the others are numbered from U+0100 on."""
+    themselves = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [b for b in range(256) if b not in themselves]
+    return {chr(b): b for b in themselves} | {chr(0x100 + i): b for i, b in enumerate(others)}
+
+
+def _common_prefix(a: Sequence[str], b: Sequence[str]) -> list[str]:
+    return [x for x, _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))]
+
+
 class Tokenizer:
     """Text to ids `<s> ... </s>`; `<s>`=0, pad=1, `</s>`=2, unk=3."""
 
@@ -59,6 +72,7 @@ class Tokenizer:
         self._parsing.add_special_tokens([AddedToken(_MASK, lstrip=True, special=True)])
         self._sorted = sorted(token for token, index in vocab.items() if index > UNK)
         self._longest = max(map(len, self._sorted), default=1)
+        self._byte_of = _byte_alphabet()
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
@@ -112,33 +126,43 @@ class Tokenizer:
         """BPE of one pre-token in the byte alphabet."""
         return list(self._word.encode(word, add_special_tokens=False).tokens)
 
-    def final_tokens(self, word: str) -> list[str]:
-        """The tokens at the start of an unfinished pre-token (byte alphabet) that every continuation keeps."""
+    def final_tokens(self, piece: str, context: str = "") -> list[str]:
+        """The tokens (byte alphabet) at the start of an unfinished pre-token that every continuation keeps.
+
+        `context` is text of the same pre-token before it that was forgotten.
+        """
+        word = self.to_byte_alphabet(piece) if piece else ""
+        start = context + piece
         common: list[str] | None = None
         for q in range(max(0, len(word) - self._longest + 1), len(word) + 1):
             before = self.merge(word[:q]) if q else []
-            if q < len(word) and not self._can_begin(word[q:], before[-1] if before else None):
+            if q < len(word) and not self._can_begin(word[q:], before[-1] if before else None, start):
                 continue
-            if common is None:
-                common = before
-            else:
-                same = next((i for i, (a, b) in enumerate(zip(common, before, strict=False)) if a != b), None)
-                common = common[: min(len(common), len(before)) if same is None else same]
+            common = before if common is None else _common_prefix(common, before)
             if not common:
                 return []
         return common or []
 
-    def _can_begin(self, prefix: str, previous: str | None) -> bool:
-        """Whether BPE can put some token that strictly extends `prefix` right after `previous`."""
+    def _can_begin(self, prefix: str, previous: str | None, start: str) -> bool:
+        """Whether BPE can put some token that strictly extends `prefix` right after `previous`, within the
+        pre-token that begins with `start`."""
         for index in range(bisect_left(self._sorted, prefix), len(self._sorted)):
             token = self._sorted[index]
             if not token.startswith(prefix):
                 return False
-            if len(token) == len(prefix):
+            if len(token) == len(prefix) or not self._continues(start, token[len(prefix) :]):
                 continue
             if self.merge((previous or "") + token) == ([token] if previous is None else [previous, token]):
                 return True
         return False
+
+    def _continues(self, start: str, more: str) -> bool:
+        """Whether `more` (byte alphabet) can stand in the same pre-token as `start`. Half a character can."""
+        try:
+            text = bytes(self._byte_of[c] for c in more).decode("utf-8")
+        except UnicodeDecodeError:
+            return True
+        return len(self.split(start + text)) == 1
 
 
 @dataclass
@@ -188,7 +212,8 @@ class IncrementalTokenizer:
     def _emit(self, tokens: Sequence[str]) -> list[int]:
         """Ids of a finished pre-token's tokens that were not released before."""
         fresh = tokens[self._released :]
-        self._released = 0
+        # White space that was one run may have become two pre-tokens.
+        self._released = max(0, self._released - len(tokens))
         return [self.tokenizer.vocab[token] for token in fresh]
 
     def _advance(self) -> list[int]:
@@ -217,16 +242,22 @@ class IncrementalTokenizer:
         """Release what is final inside the last, unfinished pre-token."""
         if piece == "'" and not self._context:
             return []
-        if piece.isspace():
-            # The last space of a run may yet belong to the word after it.
-            piece = piece[:-1]
-        word = self.tokenizer.to_byte_alphabet(piece) if piece else ""
-        final = self.tokenizer.final_tokens(word)
+        final = self._final_space(piece) if piece.isspace() else self._final(piece)
         out = [self.tokenizer.vocab[token] for token in final[self._released :]]
         self._released = max(self._released, len(final))
         if len(piece) > _CUT_AFTER:
             self._cut(piece, final)
         return out
+
+    def _final(self, piece: str) -> list[str]:
+        return self.tokenizer.final_tokens(piece, self._context)
+
+    def _final_space(self, run: str) -> list[str]:
+        """White space at the end: the run may go on, or its last character may leave it, alone or (a space)
+        as the head of the next word."""
+        before = self.tokenizer.merge(self.tokenizer.to_byte_alphabet(run[:-1])) if len(run) > 1 else []
+        last = self._final(run[-1]) if run[-1] == " " else self.tokenizer.merge(self.tokenizer.to_byte_alphabet(run[-1]))
+        return _common_prefix(self._final(run), [*before, *last])
 
     def _cut(self, piece: str, final: Sequence[str]) -> None:
         """Forget released text up to the last final boundary that is also a character boundary."""
