@@ -183,11 +183,8 @@ _MODEL_CODES: dict[type[ModelError], str] = {AudioInputError: "bad_audio", Token
 
 def reply_for(error: BaseException) -> Reply:
     """The one way from an exception to what the caller is told."""
-    for kind, http_status, ws_close in ERROR_TABLE:
-        if isinstance(error, kind):
-            break
-    else:
-        http_status, ws_close = 500, 1011
+    row = next((row for row in ERROR_TABLE if isinstance(error, row[0])), ERROR_TABLE[-1])
+    _, http_status, ws_close = row
     code, message, param = "internal_error", "the server failed to answer this request", None
     if isinstance(error, SledTtsError):
         code, message, param = error.code, error.message, error.param

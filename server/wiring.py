@@ -24,7 +24,6 @@ from sled_tts.server.engine.request import (
     AudioChunk,
     Failed,
     Finished,
-    Float32,
     Mode,
     Prompt,
     SynthesisRequest,
@@ -117,7 +116,10 @@ class Voicebox:
         return LiveUtterance(self.bridge, self.bridge.lease(), machine, self.model, by_sentence)
 
     def encode_prompt(self, reference: Reference) -> Prompt:
-        """Blocking: a recording as codec latents. Raises BadAudioError, or InputTooLongError beyond half the positions."""
+        """Blocking: a recording as codec latents.
+
+        Raises BadAudioError, or InputTooLongError beyond half the positions.
+        """
         pcm = reference.pcm
         if reference.mode is ReferenceMode.CONTINUATION:
             pcm = pcm[: int(_CONTINUED_S * reference.rate)]
@@ -125,7 +127,9 @@ class Voicebox:
             pcm = soxr.resample(pcm, reference.rate, self.model.sampling_rate, quality="HQ")
         frames = len(pcm) // self.model.hop
         if frames < self.bundle.codec.config.first_chunk_frames:
-            raise BadAudioError(f"the reference recording is too short: {len(reference.pcm)} samples", param="ref_audio")
+            raise BadAudioError(
+                f"the reference recording is too short: {len(reference.pcm)} samples", param="ref_audio"
+            )
         if frames > self.model.positions // 2:
             limit_s = self.model.positions / 2 / self.model.frame_rate
             raise InputTooLongError(f"the reference recording is longer than {limit_s:.1f} s", param="ref_audio")
@@ -196,9 +200,7 @@ class LocalSpeechService:
         reports = {v.model.name: await asyncio.to_thread(v.warm_up) for v in self._voices}
         return reports[self._choose(None, streaming=True).model.name]
 
-    async def speak(
-        self, text: str, options: UtteranceOptions, reference: Reference | None = None
-    ) -> LiveUtterance:
+    async def speak(self, text: str, options: UtteranceOptions, reference: Reference | None = None) -> LiveUtterance:
         voice = self._choose(options.model, streaming=False)
         prompt, prefix = None, ""
         if reference is not None:

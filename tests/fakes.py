@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,9 +74,7 @@ class FakeRunner:
         return outcomes
 
     def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
-        return [
-            np.repeat(np.arange(w.start, w.start + w.count, dtype=np.float32), self.info.hop) for w in work
-        ]
+        return [np.repeat(np.arange(w.start, w.start + w.count, dtype=np.float32), self.info.hop) for w in work]
 
     def close(self, slot: int) -> None:
         self.closed.append(slot)
@@ -127,7 +126,7 @@ class Listener:
 
 def make_engine(runner: Any, clock: Callable[[], float], **changes: Any) -> Engine:
     info = runner.info
-    options = {
+    options: dict[str, Any] = {
         "policy": Policy(max_rows=info.slots),
         "chunks": ChunkPolicy(info.first_chunk_frames),
         "budget": FrameBudget(info.frame_rate),
@@ -178,3 +177,10 @@ def tiny_runner(slots: int = 4, stop_bias: float = 0.0, **changes: Any) -> tuple
     torch.manual_seed(1)
     mean, std = 0.1 * torch.randn(TINY["vae_embed_dim"]), 0.5 + torch.rand(TINY["vae_embed_dim"])
     return SledRunner(sled, codec, mean, std, slots=slots), sled, codec
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    """Wait for what another thread is about to make true."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - the other thread has no event to set
+            await asyncio.sleep(0.002)

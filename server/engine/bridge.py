@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 class UtteranceHandle:
     """One utterance as its reader sees it: push text, iterate over events, cancel. Belongs to one event loop.
 
-    Iteration ends after the terminal event. As an async context manager it cancels what has not ended.
+    Iteration ends after the terminal event; `over` says that the engine is done with it. As an async context
+    manager it cancels what has not ended.
     """
 
     def __init__(self, bridge: EngineBridge, request: SynthesisRequest, slot: int, max_unread: int) -> None:
@@ -48,6 +49,7 @@ class UtteranceHandle:
         self._arrived = asyncio.Event()
         self._ended = False
         self._detached = False
+        self.over = False
         self._text_ended = request.token_ids is not None
         self._tokens = len(request.token_ids or ())
         self.outlet = Outlet(self._enqueue, max_unread)
@@ -123,10 +125,11 @@ class UtteranceHandle:
 
     def receive(self, event: Event) -> None:
         """Event loop thread."""
+        self.over = self.over or isinstance(event, Finished | Failed)
         if self._detached:
             return
         self._events.append(event)
-        self._ended = self._ended or isinstance(event, Finished | Failed)
+        self._ended = self.over
         self._arrived.set()
 
 
@@ -141,12 +144,20 @@ class Lease:
 
     slot: int
     engine: Engine
+    handle: UtteranceHandle | None = None
     released: bool = False
 
     def release(self) -> None:
-        """Give the slot back; a request still on it is cancelled. Safe to call twice."""
-        if not self.released:
-            self.released = True
+        """Give the slot back; a request still on it is cancelled. Safe to call twice.
+
+        When nothing is on it the slot is free on return, so that whoever has heard an end can start again at once.
+        """
+        if self.released:
+            return
+        self.released = True
+        if self.handle is None or self.handle.over:
+            self.engine.pool.release(self.slot)
+        else:
             self.engine.post(Release(self.slot))
 
 
@@ -205,6 +216,8 @@ class EngineBridge:
         self.check(request)
         slot = self._acquire() if lease is None else lease.slot
         handle = UtteranceHandle(self, request, slot, self._max_unread)
+        if lease is not None:
+            lease.handle = handle
         self.engine.post(Admit(request, slot, handle.outlet, leased=lease is not None))
         return handle
 

@@ -189,9 +189,7 @@ class Engine:
 
     def _admit(self, command: Admit) -> None:
         request = command.request
-        stream = Stream(
-            request, command.slot, self._arrivals, self.info, self.budget, command.outlet, command.leased
-        )
+        stream = Stream(request, command.slot, self._arrivals, self.info, self.budget, command.outlet, command.leased)
         self._arrivals += 1
         self.streams[command.slot] = stream
         self.stats.admitted += 1
@@ -243,7 +241,9 @@ class Engine:
     def _choose(self, runnable: Sequence[Stream]) -> list[Stream]:
         now = self.clock()
         candidates = [
-            Candidate(s.slot, s.arrival, s.playback.lead_s(now, s.speech - max(s.decoded, s.prompt_frames)), s.passed_over)
+            Candidate(
+                s.slot, s.arrival, s.playback.lead_s(now, s.speech - max(s.decoded, s.prompt_frames)), s.passed_over
+            )
             for s in runnable
         ]
         chosen = set(self.policy.choose(candidates))

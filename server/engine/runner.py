@@ -154,9 +154,7 @@ class SledRunner:
             at, ids = torch.tensor([text, [columns[i] for i in text]], device=self.device)
             embeds[at] = self.sled.embed_text(ids)
         if speech:
-            frames = [
-                self.state.filled[owner[i]] - 1 if columns[i] == LAST_LATENT else -2 - columns[i] for i in speech
-            ]
+            frames = [self.state.filled[owner[i]] - 1 if columns[i] == LAST_LATENT else -2 - columns[i] for i in speech]
             at, slots, frame = torch.tensor([speech, [owner[i] for i in speech], frames], device=self.device)
             latents = self.state.latents[slots, frame].to(self.dtype)
             embeds[at] = self.sled.embed_speech(pad_rows(latents))[: len(speech)]
@@ -184,9 +182,7 @@ class SledRunner:
         self.state.used[slot] = 0
 
     def _decode(self, batch: Sequence[DecodeWork], count: int, fresh: bool) -> list[Float32]:
-        chunks = [
-            self.state.latents[w.slot, w.start : w.start + count] * self._std + self._mean for w in batch
-        ]
+        chunks = [self.state.latents[w.slot, w.start : w.start + count] * self._std + self._mean for w in batch]
         slots, final = [w.slot for w in batch], [w.final for w in batch]
         if len(batch) % 2:
             chunks.append(torch.zeros_like(chunks[0]))

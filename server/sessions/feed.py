@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sled_tts.model.tokenizer import BOS, EOS, IncrementalTokenizer, Tokenizer
 from sled_tts.server.errors import ProtocolError
-from sled_tts.server.sessions.splitting import Splitter, SplitPlan
+from sled_tts.server.sessions.splitting import SplitPlan, Splitter
 
 # English subwords are about four characters; used only to bound segments given as tokens.
 _CHARS_PER_TOKEN = 4
@@ -77,11 +77,13 @@ class SegmentFeed:
             segment.ids.append(token)
             if self._splitter.follow(_CHARS_PER_TOKEN):
                 self._end_segment()
+                self._splitter.restart()
 
     def flush(self) -> None:
         """End the current segment: what has been fed is spoken without waiting for more."""
         if not self.closed:
             self._end_segment()
+            self._splitter.restart()
 
     def close(self) -> None:
         """No more text."""
@@ -113,7 +115,6 @@ class SegmentFeed:
 
     def _end_segment(self) -> None:
         segment, self._open = self._open, None
-        self._splitter.restart()
         if segment is None:
             return
         rest = self._incremental.finish() if self._incremental is not None else [EOS]

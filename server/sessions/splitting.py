@@ -13,7 +13,24 @@ _FULL_WIDTH = "。！？"
 _CLAUSE = ",;:—–、，；："
 _CLOSING = "\"')]}”’»"
 _ABBREVIATIONS = frozenset(
-    ("mr.", "mrs.", "ms.", "dr.", "prof.", "st.", "vs.", "e.g.", "i.e.", "no.", "jr.", "sr.", "mt.", "capt.", "gen.", "rev.")
+    (
+        "mr.",
+        "mrs.",
+        "ms.",
+        "dr.",
+        "prof.",
+        "st.",
+        "vs.",
+        "e.g.",
+        "i.e.",
+        "no.",
+        "jr.",
+        "sr.",
+        "mt.",
+        "capt.",
+        "gen.",
+        "rev.",
+    )
 )
 
 

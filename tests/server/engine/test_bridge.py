@@ -27,7 +27,7 @@ from sled_tts.server.errors import (
     ProtocolError,
     UnsupportedError,
 )
-from tests.fakes import make_engine, tiny_runner
+from tests.fakes import make_engine, tiny_runner, until
 from tests.model.factories import token_ids
 
 
@@ -107,17 +107,13 @@ async def test_over_capacity_comes_at_once_and_a_lease_keeps_its_slot(bridge: En
     for lease in leases:
         lease.release()
         lease.release()
-    async with asyncio.timeout(5):
-        while bridge.stats().in_use:
-            await asyncio.sleep(0.005)
+    await until(lambda: bridge.stats().in_use == 0)
 
 
 async def test_leaving_the_context_frees_the_slot(bridge: EngineBridge) -> None:
     async with bridge.submit(request(token_ids=tuple(token_ids(5, 1)), max_frames=100)):
         assert bridge.stats().in_use == 1
-    async with asyncio.timeout(5):
-        while bridge.stats().in_use:
-            await asyncio.sleep(0.002)
+    await until(lambda: bridge.stats().in_use == 0)
 
 
 async def test_a_slow_reader_is_paused_and_the_others_are_not(bridge: EngineBridge) -> None:

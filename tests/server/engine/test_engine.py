@@ -24,7 +24,9 @@ from sled_tts.server.errors import EmptyInputError, EngineError, OverCapacityErr
 from tests.fakes import FakeClock, FakeRunner, admit, cancel, fake_info, make_engine, push, run_dry
 
 
-def build(step_s: float = 0.01, info: dict[str, Any] | None = None, **changes: Any) -> tuple[Engine, FakeRunner, FakeClock]:
+def build(
+    step_s: float = 0.01, info: dict[str, Any] | None = None, **changes: Any
+) -> tuple[Engine, FakeRunner, FakeClock]:
     clock = FakeClock()
     runner = FakeRunner(fake_info(**(info or {})), clock, step_s)
     return make_engine(runner, clock, **changes), runner, clock
@@ -115,7 +117,11 @@ def test_text_that_ends_empty_is_an_error_and_frees_the_slot() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "frames"),
-    [({"max_frames": 11}, 11), ({"max_frames": None}, round((3.0 + 5 * 0.9) * 75)), ({"max_frames": 10**6}, 600 - 5 + 1)],
+    [
+        ({"max_frames": 11}, 11),
+        ({"max_frames": None}, round((3.0 + 5 * 0.9) * 75)),
+        ({"max_frames": 10**6}, 600 - 5 + 1),
+    ],
 )
 def test_runaway_generation_ends_as_length(changes: dict[str, Any], frames: int) -> None:
     """By the request's bound, by the text's, and by the positions of a cache row."""
@@ -208,7 +214,7 @@ def test_numbers_that_are_not_finite_fail_the_one_stream() -> None:
 
 
 def test_ttfa_lead_and_underruns_by_the_clock() -> None:
-    engine, runner, clock = build(step_s=0.02)  # slower than the 1/75 s a frame lasts
+    engine, runner, _clock = build(step_s=0.02)  # slower than the 1/75 s a frame lasts
     runner.stops[0] = 19
     _, heard = admit(engine, request())
     run_dry(engine)

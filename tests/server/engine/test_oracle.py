@@ -64,7 +64,14 @@ def cases(mode: Mode) -> tuple[Case, ...]:
     rng = random.Random(7)
     prompts = (0, 0, 0, 3, 9)
     made = [
-        Case(mode, rng.choice(LENGTHS), seed, rng.choice((1.0, 2.0, 1.5)), rng.choice((1, 5, 8, 20, 26)), rng.choice(prompts))
+        Case(
+            mode,
+            rng.choice(LENGTHS),
+            seed,
+            rng.choice((1.0, 2.0, 1.5)),
+            rng.choice((1, 5, 8, 20, 26)),
+            rng.choice(prompts),
+        )
         for seed in range(20)
     ]
     return (*made, Case(mode, 7, 90, 2.0, 26, 0), Case(mode, 2, 91, 2.0, 26, 0))
@@ -86,7 +93,7 @@ def oracle(case: Case) -> tuple[Float32, FinishReason, float]:
     """PCM and end by the naive network and one offline decode, and how near the stop head came to its threshold."""
     owner = runner(case.mode)
     pacing = {"stream_n": N, "stream_m": M} if case.mode is Mode.STREAMING else {}
-    sled, naive = tiny(seed=3, **pacing)
+    _sled, naive = tiny(seed=3, **pacing)
     naive.w["eos_head.weight"] = 3.0 * naive.w["eos_head.weight"]
     source = seeded_noise(case.seed, TINY["noise_channels"])
     noise = torch.stack([source(k) for k in range(case.max_frames)])
@@ -103,7 +110,11 @@ def oracle(case: Case) -> tuple[Float32, FinishReason, float]:
     frames = fired[0] if fired else case.max_frames
     spoken = steps.latents[:frames].float()
     latents = (spoken if prompt is None else torch.cat([prompt, spoken])) * owner._std + owner._mean
-    pcm = owner.codec.decode(latents[None])[0].numpy()[case.prompt * owner.info.hop :] if frames else np.zeros(0, np.float32)
+    pcm = (
+        owner.codec.decode(latents[None])[0].numpy()[case.prompt * owner.info.hop :]
+        if frames
+        else np.zeros(0, np.float32)
+    )
     return pcm, FinishReason.STOP if fired else FinishReason.LENGTH, margin
 
 
@@ -148,7 +159,9 @@ def interleave(mode: Mode, seed: int) -> int:
         if waiting and shared.pool.in_use < 6 and rng.random() < 0.4:
             case = waiting.pop()
             trickle = mode is Mode.STREAMING and rng.random() < 0.8
-            slot, heard = admit(shared, case.request(live=trickle), eager=rng.random() < 0.6, max_unread=rng.choice((7, 64)))
+            slot, heard = admit(
+                shared, case.request(live=trickle), eager=rng.random() < 0.6, max_unread=rng.choice((7, 64))
+            )
             stop_early = rng.randint(0, 12) if rng.random() < 0.25 else None
             live.append(Live(case, slot, heard, case.ids if trickle else [], stop_early))
         for stream in live:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,13 +27,24 @@ def ids_of(feed: SegmentFeed) -> list[list[int]]:
 def test_a_segment_has_the_ids_of_its_whole_text(text: str, cuts: list[int]) -> None:
     feed = SegmentFeed(TOKENIZER, LONG)
     places = sorted({min(c, len(text)) for c in cuts} | {0, len(text)})
-    for begin, end in zip(places, places[1:], strict=False):
+    for begin, end in itertools.pairwise(places):
         feed.append(text[begin:end])
     feed.close()
     clean = " ".join(text.split())
     assert ids_of(feed) == ([TOKENIZER.encode(clean)] if clean else [])
     assert all(segment.ended for segment in feed.segments)
     assert feed.empty == (not clean)
+
+
+@given(st.text(alphabet="theq uick.,", max_size=120), st.integers(1, 40))
+def test_segments_do_not_depend_on_the_size_of_deltas(text: str, size: int) -> None:
+    whole, cut = (SegmentFeed(TOKENIZER, SplitPlan.trained_on(20)) for _ in range(2))
+    whole.append(text)
+    for at in range(0, len(text), size):
+        cut.append(text[at : at + size])
+    whole.close()
+    cut.close()
+    assert ids_of(cut) == ids_of(whole)
 
 
 def test_ids_are_released_before_the_text_ends() -> None:

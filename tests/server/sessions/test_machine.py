@@ -16,7 +16,9 @@ from tests.fakes import FakeClock
 from tests.server.sessions.test_feed import TOKENIZER
 
 
-def build(mode: Mode = Mode.STREAMING, plan: SplitPlan | None = None, **changes: Any) -> tuple[UtteranceMachine, FakeClock]:
+def build(
+    mode: Mode = Mode.STREAMING, plan: SplitPlan | None = None, **changes: Any
+) -> tuple[UtteranceMachine, FakeClock]:
     values: dict[str, Any] = {
         "utterance_id": "u", "mode": mode, "seed": 5, "cfg_scale": 2.0, "max_frames": None, "n": None, "m": None,
         "prompt": None, "sampling_rate": 750, "frame_rate": 75.0,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sled_tts.server.sessions.splitting import Splitter, SplitPlan
+from sled_tts.server.sessions.splitting import SplitPlan, Splitter
 
 TEXTS = st.text(alphabet="ab .,!?\n\"'。é", max_size=200)
 
@@ -14,7 +16,7 @@ def segments(text: str, plan: SplitPlan, cuts: list[int] | None = None) -> list[
     splitter = Splitter(plan)
     out = [""]
     places = sorted({min(c, len(text)) for c in cuts or []} | {0, len(text)})
-    for begin, end in zip(places, places[1:], strict=False):
+    for begin, end in itertools.pairwise(places):
         for piece in splitter.feed(text[begin:end]):
             out[-1] += piece.text
             if piece.ends:
