@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.codec.networks import SEANetDecoder, SEANetEncoder
+from sled_tts.model.codec.precision import full_precision
 from sled_tts.model.codec.quantizer import ResidualVectorQuantizer
 from sled_tts.model.codec.streaming import StreamingDecoder
 from sled_tts.model.codec.weights import export_state, import_state, read_weights
@@ -54,6 +55,16 @@ def codec_config_from(data: Mapping[str, Any], *, bandwidth_kbps: float = 6.0) -
     return CodecConfig.from_dict({k: v for k, v in values.items() if k in _SAME})
 
 
+def _read_config(path: Path) -> CodecConfig:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"codec {path.name} in {path.parent} is not JSON: {error}", param=path.name) from None
+    if not isinstance(data, dict):
+        raise CheckpointError(f"codec {path.name} in {path.parent} must hold an object", param=path.name)
+    return codec_config_from(data)
+
+
 class Codec(nn.Module):
     """Encodec-architecture codec.
 
@@ -93,8 +104,7 @@ class Codec(nn.Module):
             weights = path / "model.safetensors"
             if not weights.is_file() or not (path / "config.json").is_file():
                 raise CheckpointError(f"codec folder {path} needs config.json and model.safetensors")
-            data = json.loads((path / "config.json").read_text(encoding="utf-8"))
-            return cls.from_state(config or codec_config_from(data), read_weights(weights))
+            return cls.from_state(config or _read_config(path / "config.json"), read_weights(weights))
         if not path.is_file():
             raise CheckpointError(f"codec weights {path} do not exist")
         return cls.from_state(config or CodecConfig(), read_weights(path))
@@ -113,15 +123,18 @@ class Codec(nn.Module):
 
     @torch.inference_mode()
     def encode_codes(self, wave: Tensor) -> Tensor:
-        """Wave `[B, 1, N]` to codes `[B, n_q, ceil(N / hop)]`."""
-        # fp32 whatever the surrounding autocast: under bf16 about 15 % of the codes change.
-        with torch.autocast(wave.device.type, enabled=False):
+        """Wave `[B, 1, N]` to codes `[B, n_q, ceil(N / hop)]`. ValueError for another shape or no samples."""
+        if wave.ndim != 3 or wave.shape[1] != 1 or wave.shape[2] == 0:
+            raise ValueError(f"wave must be [B, 1, N >= 1], got {list(wave.shape)}")
+        with full_precision(wave.device):
             return self.quantizer.encode(self.encoder(wave.float()).transpose(1, 2))
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents `[B, S, D]` to wave `[B, S * hop]`."""
-        with torch.autocast(latents.device.type, enabled=False):
+        """Latents `[B, S, D]` to wave `[B, S * hop]`. ValueError for another width or no frames."""
+        if latents.ndim != 3 or latents.shape[1] == 0 or latents.shape[2] != self.config.dimension:
+            raise ValueError(f"latents must be [B, S >= 1, {self.config.dimension}], got {list(latents.shape)}")
+        with full_precision(latents.device):
             wave: Tensor = self.decoder(latents.float().transpose(1, 2))
             return wave[:, 0]
 

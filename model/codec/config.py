@@ -34,8 +34,18 @@ class CodecConfig:
     trim_right_ratio: float = 1.0
 
     def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            least = 0 if name in ("lstm", "n_residual_layers") else 1
+            numbers = value if name == "ratios" else (value,)
+            if name != "trim_right_ratio" and any(type(v) is not int or v < least for v in numbers):
+                raise ConfigError(f"codec {name} must be an integer >= {least}, got {value!r}", param=name)
         if not self.ratios or min(self.ratios) < 2:
             raise ConfigError(f"codec ratios must all be >= 2, got {list(self.ratios)}", param="ratios")
+        if self.n_filters % self.compress:
+            raise ConfigError(
+                f"codec n_filters must be a multiple of compress={self.compress}, got {self.n_filters}",
+                param="n_filters",
+            )
         if self.channels != 1:
             raise ConfigError(f"codec channels must be 1 (mono), got {self.channels}", param="channels")
         if self.trim_right_ratio != 1.0:
@@ -53,9 +63,17 @@ class CodecConfig:
 
     @property
     def first_chunk_frames(self) -> int:
-        """Latents needed before streaming output can equal offline output: the first convolution's
-        reflect padding mirrors `kernel_size - 1` frames around frame 0."""
-        return self.kernel_size
+        """Latents needed before streaming output can equal offline output: a convolution's reflect padding
+        mirrors its left context around frame 0, so it wants one input more than that. 7 as published, where
+        the first convolution decides; strong dilation behind small ratios can need more."""
+        needed = [self.kernel_size]
+        for stage in range(len(self.ratios)):
+            samples = math.prod(self.ratios[: stage + 1])
+            for layer in range(self.n_residual_layers):
+                context = (self.residual_kernel_size - 1) * self.dilation_base**layer
+                needed.append(math.ceil((context + 1) / samples))
+        needed.append(math.ceil(self.last_kernel_size / self.hop_length))
+        return max(needed)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> CodecConfig:
@@ -66,6 +84,8 @@ class CodecConfig:
             raise ConfigError(f"unknown codec config key(s): {', '.join(unknown)}", param=unknown[0])
         values = dict(data)
         if "ratios" in values:
+            if not isinstance(values["ratios"], list | tuple):
+                raise ConfigError(f"codec ratios must be a list, got {values['ratios']!r}", param="ratios")
             values["ratios"] = tuple(values["ratios"])
         return cls(**values)
 

@@ -1,9 +1,8 @@
 """Stateful streaming decode: PCM equal to offline decode for any chunking, batched over slots.
 
-Every layer with memory has one State holding `[slots, ...]` tensors. Rows of one call may belong to
-streams that are out of step: rows with the same chunk length and the same freshness share a forward
-pass. The first chunk of a slot needs `first_chunk_frames` latents unless it is also the last, because
-the first convolution reflects that many frames around frame 0.
+Rows of one call may belong to streams that are out of step: rows with the same chunk length and the same freshness
+share a forward pass. The first chunk of a slot needs `first_chunk_frames` latents unless it is also the last,
+because causal convolutions reflect that many frames around frame 0.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sled_tts.model.codec.networks import (
@@ -21,99 +19,70 @@ from sled_tts.model.codec.networks import (
     ResidualBlock,
     ResidualLSTM,
     SEANetDecoder,
-    reflect_pad,
+)
+from sled_tts.model.codec.precision import full_precision
+from sled_tts.model.codec.stream_layers import (
+    ConvState,
+    ConvStep,
+    ConvTransposeState,
+    ConvTransposeStep,
+    LSTMState,
+    LSTMStep,
+    ResidualStep,
+    elu,
 )
 
+# Longer chunks are decoded in spans of so many frames, which stay in the processor's cache.
+_SPAN = 16
 
-@dataclass
-class ConvState:
-    """The last `left_context` inputs of each slot, `[slots, C, context]`."""
-
-    context: Tensor
-
-    def run(self, layer: CausalConv1d, x: Tensor, slots: Tensor, fresh: bool) -> Tensor:
-        span = self.context.shape[-1]
-        if span == 0:
-            unchanged: Tensor = layer.inner(x)
-            return unchanged
-        padded = reflect_pad(x, span, 0) if fresh else torch.cat([self.context[slots], x], dim=-1)
-        self.context[slots] = padded[..., -span:]
-        out: Tensor = layer.inner(padded)
-        return out
-
-
-@dataclass
-class ConvTransposeState:
-    """What the last inputs still owe to the next outputs (bias excluded), `[slots, C, overlap]`."""
-
-    tail: Tensor
-
-    def run(self, layer: CausalConvTranspose1d, x: Tensor, slots: Tensor, fresh: bool) -> Tensor:
-        overlap = self.tail.shape[-1]
-        inner = layer.inner
-        out = F.conv_transpose1d(x, inner.weight, None, inner.stride)
-        if not fresh:
-            out[..., :overlap] += self.tail[slots]
-        self.tail[slots] = out[..., out.shape[-1] - overlap :]
-        emitted = out[..., : out.shape[-1] - overlap]
-        return emitted if inner.bias is None else emitted + inner.bias[:, None]
-
-
-@dataclass
-class LSTMState:
-    """Hidden and cell state, each `[layers, slots, C]`."""
-
-    hidden: Tensor
-    cell: Tensor
-
-    def run(self, layer: ResidualLSTM, x: Tensor, slots: Tensor, fresh: bool) -> Tensor:
-        steps = x.permute(2, 0, 1)
-        if fresh:
-            shape = (self.hidden.shape[0], x.shape[0], x.shape[1])
-            start = (x.new_zeros(shape), x.new_zeros(shape))
-        else:
-            start = (self.hidden[:, slots], self.cell[:, slots])
-        out, (hidden, cell) = layer.lstm(steps, start)
-        self.hidden[:, slots], self.cell[:, slots] = hidden, cell
-        result: Tensor = (out + steps).permute(1, 2, 0)
-        return result
-
-
+Step = ConvStep | ConvTransposeStep | LSTMStep | ResidualStep | None
 LayerState = ConvState | ConvTransposeState | LSTMState | None
 
 
+def _step(layer: nn.Module) -> Step:
+    """The streaming counterpart of one decoder layer; None for the activation, which has no memory."""
+    if isinstance(layer, CausalConv1d):
+        return ConvStep(layer)
+    if isinstance(layer, CausalConvTranspose1d):
+        return ConvTransposeStep(layer)
+    if isinstance(layer, ResidualLSTM):
+        return LSTMStep(layer)
+    if isinstance(layer, ResidualBlock):
+        return ResidualStep(layer)
+    if isinstance(layer, nn.ELU):
+        return None
+    raise TypeError(f"no streaming counterpart of {type(layer).__name__}")
+
+
+@dataclass
+class DecoderState:
+    """All memory of the decoder: one state a layer (None where it has none), and which slots hold nothing yet."""
+
+    layers: list[LayerState]
+    fresh: list[bool]
+
+
 class StreamingDecoder:
-    """Streaming counterpart of a `SEANetDecoder` for a fixed number of slots."""
+    """Streaming counterpart of a `SEANetDecoder` for a fixed number of slots.
+
+    Weights are copied in a streaming layout when it is made: make it after the codec is on its device.
+    """
 
     def __init__(self, decoder: SEANetDecoder, slots: int, first_chunk_frames: int) -> None:
-        self.layers = list(decoder.model)
+        if slots < 1:
+            raise ValueError(f"slots must be >= 1, got {slots}")
+        self.steps = [_step(layer) for layer in decoder.model]
         self.slots = slots
         self.first_chunk_frames = first_chunk_frames
-        self.fresh = [True] * slots
-        parameter = next(decoder.parameters())
-        self._like = parameter
-        self.states: list[list[LayerState]] = [
-            [self._state(part) for part in (layer.block if isinstance(layer, ResidualBlock) else [layer])]
-            for layer in self.layers
-        ]
-
-    def _state(self, layer: nn.Module) -> LayerState:
-        if isinstance(layer, CausalConv1d):
-            shape = (self.slots, layer.inner.in_channels, layer.left_context)
-            return ConvState(self._like.new_zeros(shape))
-        if isinstance(layer, CausalConvTranspose1d):
-            shape = (self.slots, layer.inner.out_channels, layer.overlap)
-            return ConvTransposeState(self._like.new_zeros(shape))
-        if isinstance(layer, ResidualLSTM):
-            shape = (layer.lstm.num_layers, self.slots, layer.lstm.hidden_size)
-            zeros = self._like.new_zeros(shape)
-            return LSTMState(zeros, zeros.clone())
-        return None
+        self.state = DecoderState([None if s is None else s.allocate(slots) for s in self.steps], [True] * slots)
+        first = decoder.model[0]
+        assert isinstance(first, CausalConv1d)
+        self._device, self._width = first.inner.weight.device, first.inner.in_channels
 
     def reset(self, slots: Sequence[int]) -> None:
         """Forget everything about these slots; their next chunk starts an utterance."""
         for slot in slots:
-            self.fresh[slot] = True
+            self.state.fresh[slot] = True
 
     @torch.inference_mode()
     def decode(
@@ -121,48 +90,57 @@ class StreamingDecoder:
     ) -> list[Tensor]:
         """Decode one chunk for each of some slots.
 
-        `chunks[i]` is `[S_i, D]` for slot `slots[i]`; returns `[S_i * hop]` samples for each.
-        Raises ValueError when a slot occurs twice or its first chunk is too short and not final.
+        `chunks[i]` is `[S_i, D]` for slot `slots[i]`; returns `[S_i * hop]` fp32 samples for each. Nothing has
+        changed when it raises ValueError: a slot occurs twice or does not exist, a chunk has another width, or a
+        slot's first chunk is too short and not final.
         """
-        if len(set(slots)) != len(slots):
-            raise ValueError("a slot may occur only once in a call")
+        self._check(chunks, slots, final)
+        fresh = self.state.fresh
         groups: dict[tuple[int, bool], list[int]] = {}
         for row, (chunk, slot) in enumerate(zip(chunks, slots, strict=True)):
-            last = bool(final[row]) if final is not None else False
-            if self.fresh[slot] and not last and chunk.shape[0] < self.first_chunk_frames:
+            if chunk.shape[0]:
+                groups.setdefault((chunk.shape[0], fresh[slot]), []).append(row)
+        out = [torch.zeros(0, device=self._device)] * len(chunks)
+        for (_, is_fresh), rows in groups.items():
+            index = torch.tensor([slots[row] for row in rows], device=self._device)
+            stacked = torch.stack([chunks[row] for row in rows]).float()
+            with full_precision(self._device):
+                wave = self._spans(stacked, index, is_fresh)
+            for position, row in enumerate(rows):
+                out[row] = wave[position]
+                fresh[slots[row]] = False
+        return out
+
+    def _check(self, chunks: Sequence[Tensor], slots: Sequence[int], final: Sequence[bool] | None) -> None:
+        if len(set(slots)) != len(slots):
+            raise ValueError("a slot may occur only once in a call")
+        for row, (chunk, slot) in enumerate(zip(chunks, slots, strict=True)):
+            if not 0 <= slot < self.slots:
+                raise ValueError(f"slot must be in 0..{self.slots - 1}, got {slot}")
+            if chunk.ndim != 2 or chunk.shape[1] != self._width:
+                raise ValueError(f"chunks must be [S, {self._width}], got {list(chunk.shape)}")
+            last = final is not None and final[row]
+            if self.state.fresh[slot] and not last and chunk.shape[0] < self.first_chunk_frames:
                 raise ValueError(
                     f"the first chunk of a stream needs {self.first_chunk_frames} latents, got {chunk.shape[0]}"
                 )
-            if chunk.shape[0]:
-                groups.setdefault((chunk.shape[0], self.fresh[slot]), []).append(row)
-        out = [self._like.new_zeros(0) for _ in chunks]
-        for (_, fresh), rows in groups.items():
-            stacked = torch.stack([chunks[row] for row in rows]).transpose(1, 2)
-            index = torch.tensor([slots[row] for row in rows], device=stacked.device)
-            wave = self._forward(stacked, index, fresh)
-            for position, row in enumerate(rows):
-                out[row] = wave[position, 0]
-                self.fresh[slots[row]] = False
-        return out
+
+    def _spans(self, x: Tensor, slots: Tensor, fresh: bool) -> Tensor:
+        head = max(_SPAN, self.first_chunk_frames)
+        waves = [self._forward(x[:, :head], slots, fresh)]
+        waves += [self._forward(span, slots, False) for span in x[:, head:].split(_SPAN, dim=1) if span.shape[1]]
+        return torch.cat(waves, dim=1)
 
     def _forward(self, x: Tensor, slots: Tensor, fresh: bool) -> Tensor:
-        for layer, states in zip(self.layers, self.states, strict=True):
-            if isinstance(layer, ResidualBlock):
-                y = x
-                for part, state in zip(layer.block, states, strict=True):
-                    y = self._apply(part, state, y, slots, fresh)
-                x = layer.shortcut.inner(x) + y
-            else:
-                x = self._apply(layer, states[0], x, slots, fresh)
-        return x
-
-    @staticmethod
-    def _apply(layer: nn.Module, state: LayerState, x: Tensor, slots: Tensor, fresh: bool) -> Tensor:
-        if isinstance(layer, CausalConv1d) and isinstance(state, ConvState):
-            return state.run(layer, x, slots, fresh)
-        if isinstance(layer, CausalConvTranspose1d) and isinstance(state, ConvTransposeState):
-            return state.run(layer, x, slots, fresh)
-        if isinstance(layer, ResidualLSTM) and isinstance(state, LSTMState):
-            return state.run(layer, x, slots, fresh)
-        out: Tensor = layer(x)
-        return out
+        """Latents `[R, S, D]` to samples `[R, S * hop]`."""
+        for step, state in zip(self.steps, self.state.layers, strict=True):
+            match step, state:
+                case ConvStep() | ResidualStep(), ConvState():
+                    x = step.run(x, state, slots, fresh)
+                case ConvTransposeStep(), ConvTransposeState():
+                    x = step.run(x, state, slots, fresh)
+                case LSTMStep(), LSTMState():
+                    x = step.run(x, state, slots, fresh)
+                case _:
+                    x = elu(x)
+        return x[..., 0]

@@ -8,6 +8,7 @@ is an error that names it.
 from __future__ import annotations
 
 import hashlib
+import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,11 @@ def to_package_layout(state: Mapping[str, Tensor], config: CodecConfig) -> dict[
     return {_package_name(key, transposed): value for key, value in state.items()}
 
 
+def _filter_norms(v: Tensor) -> Tensor:
+    """Norm over all axes but the first, broadcastable."""
+    return v.flatten(1).norm(dim=1).view(-1, *[1] * (v.ndim - 1))
+
+
 def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Replace each `weight_g`, `weight_v` pair by the weight it stands for."""
     folded = {key: value for key, value in state.items() if not key.endswith((".weight_g", ".weight_v"))}
@@ -57,8 +63,15 @@ def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         v = state.get(key[:-1] + "v")
         if v is None:
             raise CheckpointError(f"codec tensor {key[:-1]}v is missing", param=key[:-1] + "v")
-        norm = v.flatten(1).norm(dim=1).view(-1, *[1] * (v.ndim - 1))
-        folded[key[:-2]] = v * (g / norm)
+        # In fp32 also when the file holds half precision.
+        g, v = g.float(), v.float()
+        norm = _filter_norms(v)
+        if g.shape != norm.shape:
+            raise CheckpointError(
+                f"codec tensor {key} has shape {tuple(g.shape)}, expected {tuple(norm.shape)}", param=key
+            )
+        # A filter of zeros has no direction; it stays zero instead of becoming NaN.
+        folded[key[:-2]] = v * (g / norm.clamp_min(torch.finfo(torch.float32).tiny))
     return folded
 
 
@@ -100,7 +113,7 @@ def export_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 out[f"quantizer.vq.layers.{index}._codebook.embed"] = book.contiguous()
         elif key.endswith(("conv.conv.weight", "convtr.convtr.weight")):
             out[key + "_v"] = value.contiguous()
-            out[key + "_g"] = value.flatten(1).norm(dim=1).view(-1, *[1] * (value.ndim - 1))
+            out[key + "_g"] = _filter_norms(value)
         else:
             out[key] = value.contiguous()
     return out
@@ -127,7 +140,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if not digest.startswith(match.group(1)):
         raise CheckpointError(f"{path.name}: SHA-256 {digest[:8]}... does not match the name; download it again")
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(loaded, dict):
-        raise CheckpointError(f"{path.name}: expected a state dict, found {type(loaded).__name__}")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(f"{path.name} is not a plain state dict: {error}", param=path.name) from None
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise CheckpointError(f"{path.name}: expected a state dict of tensors", param=path.name)
     return dict(loaded)
