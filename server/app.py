@@ -55,6 +55,7 @@ def create_app(settings: Settings, service: SpeechService) -> FastAPI:
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
     app.add_middleware(ApiKeyMiddleware, keys=settings.api_key)
     if settings.cors_origin:
+        # Outside the key check: browsers send preflights without credentials.
         app.add_middleware(
             CORSMiddleware, allow_origins=list(settings.cors_origin), allow_methods=["*"], allow_headers=["*"]
         )

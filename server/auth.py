@@ -45,10 +45,10 @@ class ApiKeyMiddleware:
 
 
 def _is_public(scope: Scope) -> bool:
-    if scope["type"] != "http" or scope["method"] == "OPTIONS":
-        return scope["type"] == "http"
-    path: str = scope["path"]
-    return scope["method"] in ("GET", "HEAD") and (path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIX))
+    if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+        return False
+    path = str(scope["path"])
+    return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIX)
 
 
 def _offered_keys(scope: Scope) -> list[str]:

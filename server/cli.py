@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 import uvicorn
@@ -138,9 +138,9 @@ def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
     return tuple(values) if values else None
 
 
-def _settings(console: Console, **given: object) -> Settings:
+def _settings(console: Console, **given: Any) -> Settings:
     try:
-        return load_settings(**given)
+        return load_settings(None, **given)
     except ValidationError as error:
         first = error.errors()[0]
         _fail(console, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}", code=2)

@@ -20,7 +20,7 @@ from sled_tts.model.errors import ModelError
 from sled_tts.server.errors import SledTtsError
 from sled_tts.server.progress import working
 from sled_tts.server.routes.studio import studio_folder
-from sled_tts.server.service import LoadedModel, SpeechService, WarmUp
+from sled_tts.server.service import LoadedModel, Reference, SpeechService, UtteranceOptions, WarmUp
 from sled_tts.server.settings import Settings
 
 T = TypeVar("T")
@@ -59,6 +59,9 @@ def examine(settings: Settings, console: Console) -> bool:
     service = found.check("Weights and codec", lambda: _load(settings), _describe)
     if service is not None:
         try:
+            found.check(
+                "Codec", lambda: asyncio.run(_clone(service)), lambda s: f"a voice prompt of 1 s in {s * 1000:.0f} ms"
+            )
             first = found.check("First synthesis", lambda: asyncio.run(service.warm_up()), _figures)
             warm = found.check("Synthesis", lambda: asyncio.run(service.warm_up()), _figures)
             if first is not None and warm is not None:
@@ -125,6 +128,17 @@ def _load(settings: Settings) -> SpeechService:
     from sled_tts.server.wiring import load_service
 
     return load_service(settings.model, slots=2, threads=settings.threads, device=settings.device)
+
+
+async def _clone(service: SpeechService) -> float:
+    """Encode a recording as for a voice clone; seconds it took. What the clone would say is not waited for."""
+    rate = service.models[0].sampling_rate
+    recording = np.random.default_rng(0).normal(0.0, 0.05, rate).astype(np.float32)
+    began = time.perf_counter()
+    utterance = await service.speak("a", UtteranceOptions(seed=0), Reference(recording, rate, "a"))
+    took = time.perf_counter() - began
+    utterance.cancel()
+    return took
 
 
 def _describe(service: SpeechService) -> str:

@@ -79,18 +79,20 @@ class Metrics:
 
     def __init__(self, engine_stats: Callable[[], dict[str, EngineStats]]) -> None:
         self.registry = CollectorRegistry()
-        new = {"registry": self.registry}
+        own = self.registry
         route = ["route"]
         self.ttfa = Histogram(
             "sled_tts_ttfa_seconds", "First text at the server to first audio handed to the socket", route,
-            buckets=_SECONDS, **new,
+            buckets=_SECONDS, registry=own,
         )  # fmt: skip
-        self.rtf = Histogram("sled_tts_rtf", "Engine time over audio time, by utterance", route, buckets=_RTF, **new)
-        self.gap = Histogram("sled_tts_chunk_gap_seconds", "Between two chunks", route, buckets=_SECONDS, **new)
-        self.active = Gauge("sled_tts_active_streams", "Utterances under way", route, **new)
-        self.connections = Gauge("sled_tts_websocket_connections", "Open WebSockets", **new)
-        self.finished = Counter("sled_tts_utterances", "Ended utterances", ["route", "reason"], **new)
-        self.errors = Counter("sled_tts_errors", "Errors answered", ["route", "code"], **new)
+        self.rtf = Histogram(
+            "sled_tts_rtf", "Engine time over audio time, by utterance", route, buckets=_RTF, registry=own
+        )
+        self.gap = Histogram("sled_tts_chunk_gap_seconds", "Between two chunks", route, buckets=_SECONDS, registry=own)
+        self.active = Gauge("sled_tts_active_streams", "Utterances under way", route, registry=own)
+        self.connections = Gauge("sled_tts_websocket_connections", "Open WebSockets", registry=own)
+        self.finished = Counter("sled_tts_utterances", "Ended utterances", ["route", "reason"], registry=own)
+        self.errors = Counter("sled_tts_errors", "Errors answered", ["route", "code"], registry=own)
         self.registry.register(EngineCollector(engine_stats))
 
     def render(self) -> bytes:

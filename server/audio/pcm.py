@@ -22,7 +22,8 @@ class PcmEncoder:
     def write(self, pcm: Float32) -> bytes:
         if not self._integer:
             return pcm.astype("<f4", copy=False).tobytes()
-        return np.rint(np.clip(pcm, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
+        samples: bytes = np.rint(np.clip(pcm, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
+        return samples
 
     def finish(self) -> bytes:
         return b""

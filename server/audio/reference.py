@@ -48,7 +48,7 @@ def decode_audio(data: bytes, max_s: float, param: str = "ref_audio") -> tuple[F
         raise InputTooLongError(f"{param} is longer than {max_s:g} s", param=param)
     if wave.shape[0] == 0:
         raise BadAudioError(f"{param} holds no samples", param=param)
-    pcm = np.mean(wave, axis=1, dtype=np.float32)
+    pcm: Float32 = np.asarray(wave.mean(axis=1), dtype=np.float32)
     if not np.isfinite(pcm).all():
         raise BadAudioError(f"{param} holds samples that are not finite", param=param)
     return pcm, rate

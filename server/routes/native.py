@@ -120,11 +120,10 @@ class Connection:
         if self.task is not None and not self.task.done():
             raise ProtocolError("start while an utterance is under way; wait for done, or cancel it", param="type")
         resolve_voice(start.voice)
-        model = self.state.resolve_model(start.model)
+        model = self.state.resolve_model(start.model, "streaming")
         seed = new_seed() if start.seed is None else start.seed
-        loaded = next((m for m in self.state.service.models if m.name == model), self.state.service.models[0])
-        max_frames = None if start.max_seconds is None else max(1, round(start.max_seconds * loaded.frame_rate))
-        options = UtteranceOptions(seed, start.cfg_scale, max_frames, start.n, start.m, model)
+        max_frames = None if start.max_seconds is None else max(1, round(start.max_seconds * model.frame_rate))
+        options = UtteranceOptions(seed, start.cfg_scale, max_frames, start.n, start.m, model.name)
         settings = self.state.settings
         self.speaker = Speaker(
             self.socket, self.state.service.open_stream(options), start, seed,

@@ -95,7 +95,7 @@ class Speaker:
         if not data:
             return 0
         samples = len(data) // (4 if self.start.format == "f32le" else 2)
-        head = {"type": "chunk", "id": self.start.id, "samples": samples}
+        head: dict[str, Any] = {"type": "chunk", "id": self.start.id, "samples": samples}
         if event is not None:
             head |= {"sequence": event.sequence, "frames": event.frames, "lead_s": round(event.lead_s, 4)}
         await self.send_json(head)

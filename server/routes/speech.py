@@ -27,7 +27,7 @@ from sled_tts.server.service import LoadedModel, Reference, Utterance, Utterance
 router = APIRouter(prefix="/v1", tags=["speech"])
 
 _ROUTE = "speech"
-_AUDIO = {"audio/wav": {}, "audio/pcm": {}}
+_AUDIO: dict[str, dict[str, str]] = {"audio/wav": {}, "audio/pcm": {}}
 
 
 class AudioResponse(StreamingResponse):
@@ -87,21 +87,14 @@ async def _start(body: SpeechBody, state: AppState) -> tuple[Utterance, int]:
         raise InputTooLongError(f"input has {len(body.input)} characters; the limit is {limit}", param="input")
     if not body.input.strip():
         raise EmptyInputError("input holds nothing to say", param="input")
-    model = state.resolve_model(body.model)
+    model = state.resolve_model(body.model, "offline")
     seed = new_seed() if body.seed is None else body.seed
     # Cheap refusals come before a recording is decoded.
-    for loaded in state.service.models:
-        make_encoder(body.response_format, loaded.sampling_rate, body.sample_rate)
+    make_encoder(body.response_format, model.sampling_rate, body.sample_rate)
     reference = await _reference(body, state)
-    options = UtteranceOptions(seed, body.cfg_scale, _max_frames(body, state, model), model=model)
+    max_frames = None if body.max_seconds is None else max(1, round(body.max_seconds * model.frame_rate))
+    options = UtteranceOptions(seed, body.cfg_scale, max_frames, model=model.name)
     return await state.service.speak(body.input, options, reference), seed
-
-
-def _max_frames(body: SpeechBody, state: AppState, model: str | None) -> int | None:
-    if body.max_seconds is None:
-        return None
-    loaded = next((m for m in state.service.models if m.name == model), state.service.models[0])
-    return max(1, round(body.max_seconds * loaded.frame_rate))
 
 
 async def _reference(body: SpeechBody, state: AppState) -> Reference | None:

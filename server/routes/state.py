@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 
 from sled_tts.server.errors import NotFoundError, NotReadyError
 from sled_tts.server.metrics import Metrics
-from sled_tts.server.service import SpeechService, WarmUp
+from sled_tts.server.service import LoadedModel, SpeechService, WarmUp
 from sled_tts.server.settings import Settings
 
 # Names that OpenAI's clients send for their own models and voices; each means what is loaded here.
@@ -44,14 +44,19 @@ class AppState:
         if not self.service.alive:
             raise NotReadyError("the engine has stopped")
 
-    def resolve_model(self, name: str | None) -> str | None:
-        """A loaded model's name, or None for the preferred one. NotFoundError for any other."""
+    def resolve_model(self, name: str | None, preferred_kind: str) -> LoadedModel:
+        """The named model; without a name (or under OpenAI's names) the first of a kind, or else the first.
+
+        Raises NotFoundError for any other name.
+        """
+        models = self.service.models
         if name is None or name in MODEL_ALIASES:
-            return None
-        loaded = [model.name for model in self.service.models]
-        if name not in loaded:
-            raise NotFoundError(f"model {name!r} is not loaded; loaded: {', '.join(loaded)}", param="model")
-        return name
+            return next((model for model in models if model.kind == preferred_kind), models[0])
+        for model in models:
+            if model.name == name:
+                return model
+        loaded = ", ".join(model.name for model in models)
+        raise NotFoundError(f"model {name!r} is not loaded; loaded: {loaded}", param="model")
 
 
 def resolve_voice(name: str | None) -> str:

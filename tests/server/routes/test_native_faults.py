@@ -153,6 +153,17 @@ async def test_other_sample_rates_and_floats() -> None:
         assert heard.messages[-1]["samples"] == samples == sum(m["samples"] for m in heard.of("chunk"))
 
 
+async def test_a_listener_who_stops_reading_loses_its_slot() -> None:
+    service = SineService(Script(endless=True, frames_per_char=200))
+    async with running(service, ws_send_timeout_s=0.3) as server:
+        socket = await connect(server.ws_url, max_queue=1)
+        await send(socket, {"type": "start"}, {"type": "text", "text": "abc"})
+        await eventually(lambda: bool(service.utterances) and service.in_use == 0)
+        metrics = (await server.http.get("/metrics")).text
+        assert 'sled_tts_errors_total{code="slow_reader",route="stream"} 1.0' in metrics
+        socket.transport.abort()
+
+
 async def test_not_ready_is_an_http_answer_at_the_handshake() -> None:
     service = SineService()
     service.warm.clear()
