@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
+from tempfile import TemporaryFile
+from typing import IO
 
 from rich.console import Console
 
@@ -44,24 +46,30 @@ def running_server(url: str, api_key: str | None, *, start: bool) -> Iterator[st
         )
     own = f"http://127.0.0.1:{_free_port()}"
     command = [sys.executable, "-m", "sled_tts.clients.main", "serve", "--port", own.rsplit(":", 1)[1]]
-    process = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        with Console(stderr=True).status("no server is running: loading the model here"):
-            _wait_until_ready(process, SledClient(own))
-        yield own
-    finally:
-        process.terminate()
+    # A file, not a pipe: nobody reads the log while the server runs, and a full pipe would stop it.
+    with TemporaryFile() as log:
+        process = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=subprocess.DEVNULL, stderr=log)
         try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            with Console(stderr=True).status("no server is running: loading the model here"):
+                _wait_until_ready(process, log, SledClient(own))
+            yield own
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], client: SledClient, limit_s: float = 300.0) -> None:
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], log: IO[bytes], client: SledClient, limit_s: float = 300.0
+) -> None:
     deadline = time.monotonic() + limit_s
     while not client.is_ready():
         if process.poll() is not None:
-            told = process.stderr.read().decode(errors="replace")[-2000:] if process.stderr else ""
+            log.seek(0)
+            told = log.read().decode(errors="replace")[-2000:]
             raise ServerUnreachableError(f"the server stopped while starting:\n{told}")
         if time.monotonic() > deadline:
             raise ServerUnreachableError(f"the server was not ready after {limit_s:g} s")

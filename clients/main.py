@@ -67,7 +67,9 @@ def _report(done: Done) -> None:
     console.print(f"{done.duration_s:.2f} s of speech, first audio after {ttfa}, RTF {rtf}")
 
 
-def _run(url: str, key: str | None, text: AsyncIterator[str] | Iterable[str], output: str | None, **start: object) -> None:
+def _run(
+    url: str, key: str | None, text: AsyncIterator[str] | Iterable[str], output: str | None, **start: object
+) -> None:
     try:
         with running_server(url, key, start=url == DEFAULT_URL) as ready:
             _report(asyncio.run(_speak(ready, key, text, output, **start)))

@@ -96,7 +96,8 @@ def _refusal(error: websockets.InvalidStatus) -> SpeechError:
         told = json.loads(error.response.body or b"")["error"]
         return SpeechError(told["message"], code=str(told.get("code")), param=told.get("param"))
     except (ValueError, KeyError, TypeError):
-        return SpeechError(f"the server answered HTTP {error.response.status_code}", code=str(error.response.status_code))
+        status = error.response.status_code
+        return SpeechError(f"the server answered HTTP {status}", code=str(status))
 
 
 async def _send_text(connection: ClientConnection, text: AsyncIterable[str] | Iterable[str]) -> None:

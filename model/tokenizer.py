@@ -192,7 +192,7 @@ class IncrementalTokenizer:
             raise TokenizerError("text ends in half a surrogate pair", param="text")
         out = self._begin()
         for piece in self._pieces():
-            out += self._emit(self.tokenizer.merge(self.tokenizer.to_byte_alphabet(piece)))
+            out += self._emit(self._whole(piece))
         self._pending, self._context = "", ""
         return [*out, EOS]
 
@@ -221,7 +221,7 @@ class IncrementalTokenizer:
         held = self._held(pieces)
         out: list[int] = []
         for piece in pieces[: len(pieces) - held]:
-            out += self._emit(self.tokenizer.merge(self.tokenizer.to_byte_alphabet(piece)))
+            out += self._emit(self._whole(piece))
             self._pending, self._context = self._pending[len(piece) :], ""
         if held == 1:
             out += self._release_inside(pieces[-1])
@@ -249,14 +249,17 @@ class IncrementalTokenizer:
             self._cut(piece, final)
         return out
 
+    def _whole(self, piece: str) -> list[str]:
+        return self.tokenizer.merge(self.tokenizer.to_byte_alphabet(piece))
+
     def _final(self, piece: str) -> list[str]:
         return self.tokenizer.final_tokens(piece, self._context)
 
     def _final_space(self, run: str) -> list[str]:
         """White space at the end: the run may go on, or its last character may leave it, alone or (a space)
         as the head of the next word."""
-        before = self.tokenizer.merge(self.tokenizer.to_byte_alphabet(run[:-1])) if len(run) > 1 else []
-        last = self._final(run[-1]) if run[-1] == " " else self.tokenizer.merge(self.tokenizer.to_byte_alphabet(run[-1]))
+        before = self._whole(run[:-1]) if len(run) > 1 else []
+        last = self._final(run[-1]) if run[-1] == " " else self._whole(run[-1])
         return _common_prefix(self._final(run), [*before, *last])
 
     def _cut(self, piece: str, final: Sequence[str]) -> None:

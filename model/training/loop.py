@@ -2,7 +2,8 @@
 
 The helps: what the network reads is not the true latents but noisy ones, part of them its own samples of a
 first pass (free-running, it never reads anything else; trained on the truth alone it loses its place in the
-text after a few words); and an auxiliary phone classifier on the conditioning states, whose labels the synthetic corpus knows; it makes
+text after a few words); and an auxiliary phone classifier on the conditioning states, whose labels the
+synthetic corpus knows; it makes
 attention find the text within a few hundred steps and is thrown away afterwards.
 """
 

@@ -79,7 +79,8 @@ def sled_loss(
 
     `ids, text_mask [B, T]` (offline: left-padded; streaming: right-padded), `latents [B, S, D]`,
     `speech_mask [B, S]`, `noise`: two draws `[B, S, C]`. `speech_inputs` replaces the latents the network
-    reads (not the targets), for noise augmentation; `compact` lays each row out by its own lengths. The energy is averaged over real frames; the stop loss
+    reads (not the targets), for noise augmentation; `compact` lays each row out by its own
+    lengths. The energy is averaged over real frames; the stop loss
     over `sum(frames + 1)` states with label 1 after the last frame (reference behaviour).
     """
     layout = layout_for(model.config, text_mask, speech_mask, compact=compact)

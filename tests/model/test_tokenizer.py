@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sled_tts.model.errors import CheckpointError, TokenizerError
 from sled_tts.model.tokenizer import BOS, EOS, IncrementalTokenizer, Tokenizer, train_tokenizer
 
@@ -57,7 +59,7 @@ def test_released_as_soon_as_nothing_can_change_it(tokenizer: Tokenizer, text: s
     for ending in endings:
         ids = tokenizer.encode(text + ending)[:-1]
         assert ids[: len(released)] == released
-        kept = ids if kept is None else [a for a, b in itertools.takewhile(lambda p: p[0] == p[1], zip(kept, ids, strict=False))]
+        kept = ids if kept is None else os.path.commonprefix([kept, ids])
     assert kept is not None
     assert len(released) == len(kept), f"{kept[len(released):]} could have been released after {text!r}"
 

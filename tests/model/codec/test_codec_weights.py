@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from sled_tts.model.codec.codec import Codec, codec_config_from
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.codec.quantizer import ResidualVectorQuantizer
