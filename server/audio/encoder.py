@@ -12,7 +12,7 @@ from sled_tts.server.errors import InvalidParameterError
 
 Format = Literal["wav", "pcm"]
 FORMATS: tuple[str, ...] = get_args(Format)
-MIN_RATE, MAX_RATE = 8_000, 192_000
+MIN_RATE, MAX_RATE = 8_000, 48_000
 # OpenAI's `pcm` is 24 kHz whatever the model behind it.
 PCM_DEFAULT_RATE = 24_000
 

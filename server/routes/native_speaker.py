@@ -34,6 +34,7 @@ class Speaker:
     chars: int = field(default=0, init=False)
     text_ended: bool = field(default=False, init=False)
     cancelled: bool = field(default=False, init=False)
+    chunks: int = field(default=0, init=False)
 
     @property
     def sample_rate(self) -> int:
@@ -95,9 +96,11 @@ class Speaker:
         if not data:
             return 0
         samples = len(data) // (4 if self.start.format == "f32le" else 2)
-        head: dict[str, Any] = {"type": "chunk", "id": self.start.id, "samples": samples}
-        if event is not None:
-            head |= {"sequence": event.sequence, "frames": event.frames, "lead_s": round(event.lead_s, 4)}
+        head: dict[str, Any] = {"type": "chunk", "id": self.start.id, "samples": samples, "sequence": self.chunks}
+        # What a resampler held back to the end belongs to frames that were counted before.
+        head["frames"] = 0 if event is None else event.frames
+        head["lead_s"] = None if event is None else round(event.lead_s, 4)
+        self.chunks += 1
         await self.send_json(head)
         await self._bounded(self.socket.send_bytes(data))
         self.meter.sent()

@@ -151,6 +151,7 @@ async def test_other_sample_rates_and_floats() -> None:
         samples = len(heard.pcm) // 4
         assert samples == pytest.approx(100 * 320 * 48_000 / RATE, abs=8)
         assert heard.messages[-1]["samples"] == samples == sum(m["samples"] for m in heard.of("chunk"))
+        assert [m["sequence"] for m in heard.of("chunk")] == list(range(len(heard.of("chunk"))))
 
 
 async def test_a_listener_who_stops_reading_loses_its_slot() -> None:
