@@ -63,6 +63,7 @@ class Voicebox:
             slots=slots,
             positions=positions,
         )
+        runner.prepare()
         info = runner.info
         budget = FrameBudget(info.frame_rate, bundle.extras.max_frames_per_token / info.frame_rate)
         engine = Engine(runner, Policy(max_rows=slots), ChunkPolicy(info.first_chunk_frames), budget)

@@ -19,23 +19,35 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.generation import OFFLINE_STOP_THRESHOLD, STREAMING_STOP_THRESHOLD
 from sled_tts.model.sled import Sled
 from sled_tts.model.stepping import ROW_MULTIPLE, forward_packed, pack, pad_rows
+from sled_tts.server.engine.graphs import Buckets, SpeechGraphs
 from sled_tts.server.engine.request import Float32, Mode, SynthesisRequest
 from sled_tts.server.engine.state import NOISE_BLOCK, EngineState
 from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowOutcome, RowWork, RunnerInfo
 
 _DECODE_MAX = 8
 _STOP_COLUMNS = 8
+_SPEECH = (LAST_LATENT,)
 _OUTCOMES = (RowOutcome.FRAME, RowOutcome.STOP, RowOutcome.INVALID, RowOutcome.INVALID)
 
 
 class SledRunner:
     """Steps one loaded SLED and its codec over a fixed number of slots.
 
-    `mean`, `std` `[D]` relate codec latents to the network's: `(codec - mean) / std`.
+    `mean`, `std` `[D]` relate codec latents to the network's: `(codec - mean) / std`. `static` steps speech with
+    static shapes (see `graphs`); None does so on a GPU, where it is faster, and not on a CPU, where the ragged step
+    is and gives every stream the same bits in any company.
     """
 
     def __init__(
-        self, sled: Sled, codec: Codec, mean: Tensor, std: Tensor, *, slots: int, positions: int | None = None
+        self,
+        sled: Sled,
+        codec: Codec,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        slots: int,
+        positions: int | None = None,
+        static: bool | None = None,
     ) -> None:
         config = sled.config
         held = min(positions or config.max_position_embeddings, config.max_position_embeddings)
@@ -46,6 +58,10 @@ class SledRunner:
         self._mean, self._std = mean.to(self.device).float(), std.to(self.device).float()
         # A matrix-vector product would take another kernel than the rest; eight columns do not.
         self._stop_weight = F.pad(sled.eos_head.weight.detach(), (0, 0, 0, _STOP_COLUMNS - 1))
+        self._graphs: SpeechGraphs | None = None
+        on_gpu = self.device.type == "cuda"
+        if on_gpu if static is None else static:
+            self._graphs = SpeechGraphs(sled, self.state, self._stop_weight, Buckets(slots, held), graphed=on_gpu)
         # Two spare decoder slots even out batches: one always fresh, one always in mid-stream.
         self._fresh, self._running = slots, slots + 1
         self.decoder = codec.streaming_decoder(slots + 2)
@@ -94,6 +110,8 @@ class SledRunner:
         for row in rows:
             if state.used[row.slot] == NOISE_BLOCK:
                 self._draw_noise(row.slot)
+        if self._graphs is not None and all(row.conditional == _SPEECH for row in rows):
+            return self._step_speech(self._graphs, rows)
         hidden, conditional, unconditional = self._forward(rows)
         slots, index, frame = torch.tensor(
             [[r.slot for r in rows], [state.used[r.slot] for r in rows], [state.filled[r.slot] for r in rows]],
@@ -112,6 +130,22 @@ class SledRunner:
         stopped = logits.float() >= state.stop_at[slots]
         invalid = ~torch.isfinite(latents).all(dim=-1)
         return [_OUTCOMES[code] for code in (stopped.int() + 2 * invalid.int()).tolist()]
+
+    def _step_speech(self, graphs: SpeechGraphs, rows: Sequence[RowWork]) -> list[RowOutcome]:
+        """The common case on a GPU: nobody reads text, every shape is static."""
+        state = self.state
+        codes = graphs.run([row.slot for row in rows])
+        for row in rows:
+            state.cache.lengths[2 * row.slot] += 1
+            state.cache.lengths[2 * row.slot + 1] += len(row.unconditional)
+            state.used[row.slot] += 1
+            state.filled[row.slot] += 1
+        return [_OUTCOMES[code] for code in codes]
+
+    @torch.inference_mode()
+    def prepare(self) -> int:
+        """Capture what is captured ahead of time; call before the first `open`. Returns the number of graphs."""
+        return 0 if self._graphs is None else self._graphs.capture_all()
 
     @torch.inference_mode()
     def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
