@@ -164,7 +164,7 @@ class SpeechGraphs:
         return codes
 
     def _capture(self, bucket: tuple[int, int]) -> None:
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):
