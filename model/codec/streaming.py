@@ -128,7 +128,7 @@ class StreamingDecoder:
     def _spans(self, x: Tensor, slots: Tensor, fresh: bool) -> Tensor:
         head = max(_SPAN, self.first_chunk_frames)
         waves = [self._forward(x[:, :head], slots, fresh)]
-        waves += [self._forward(span, slots, False) for span in x[:, head:].split(_SPAN, dim=1) if span.shape[1]]
+        waves += [self._forward(span, slots, False) for span in torch.split(x[:, head:], _SPAN, dim=1) if span.shape[1]]
         return torch.cat(waves, dim=1)
 
     def _forward(self, x: Tensor, slots: Tensor, fresh: bool) -> Tensor:

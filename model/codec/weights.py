@@ -51,27 +51,27 @@ def to_package_layout(state: Mapping[str, Tensor], config: CodecConfig) -> dict[
 
 def _filter_norms(v: Tensor) -> Tensor:
     """Norm over all axes but the first, broadcastable."""
-    return v.flatten(1).norm(dim=1).view(-1, *[1] * (v.ndim - 1))
+    norms: Tensor = torch.linalg.vector_norm(v.flatten(1), dim=1)
+    return norms.view(-1, *[1] * (v.ndim - 1))
 
 
 def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Replace each `weight_g`, `weight_v` pair by the weight it stands for."""
     folded = {key: value for key, value in state.items() if not key.endswith((".weight_g", ".weight_v"))}
-    for key, g in state.items():
-        if not key.endswith(".weight_g"):
-            continue
-        v = state.get(key[:-1] + "v")
-        if v is None:
-            raise CheckpointError(f"codec tensor {key[:-1]}v is missing", param=key[:-1] + "v")
+    stems = sorted({key[:-1] for key in state if key.endswith((".weight_g", ".weight_v"))})
+    for stem in stems:
+        for key in (stem + "g", stem + "v"):
+            if key not in state:
+                raise CheckpointError(f"codec tensor {key} is missing", param=key)
         # In fp32 also when the file holds half precision.
-        g, v = g.float(), v.float()
+        g, v = state[stem + "g"].float(), state[stem + "v"].float()
         norm = _filter_norms(v)
         if g.shape != norm.shape:
             raise CheckpointError(
-                f"codec tensor {key} has shape {tuple(g.shape)}, expected {tuple(norm.shape)}", param=key
+                f"codec tensor {stem}g has shape {tuple(g.shape)}, expected {tuple(norm.shape)}", param=f"{stem}g"
             )
         # A filter of zeros has no direction; it stays zero instead of becoming NaN.
-        folded[key[:-2]] = v * (g / norm.clamp_min(torch.finfo(torch.float32).tiny))
+        folded[stem.removesuffix("_")] = v * (g / norm.clamp_min(torch.finfo(torch.float32).tiny))
     return folded
 
 
@@ -94,7 +94,9 @@ def split_codebooks(state: Mapping[str, Tensor], config: CodecConfig) -> dict[st
             raise CheckpointError(f"codec tensor {name} is missing", param=name)
         expected = (config.codebook_size, config.dimension)
         if tuple(books[index].shape) != expected:
-            raise CheckpointError(f"codec codebook {index} has shape {tuple(books[index].shape)}, expected {expected}")
+            name = f"quantizer.vq.layers.{index}._codebook.embed"
+            got = tuple(books[index].shape)
+            raise CheckpointError(f"codec tensor {name} has shape {got}, expected {expected}", param=name)
     rest["quantizer.codebooks"] = torch.stack([books[index].float() for index in range(config.n_q)])
     return rest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 
 import pytest
 import torch
@@ -29,14 +30,14 @@ def close(got: Tensor, want: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(cuts=st.lists(st.integers(1, 24), min_size=1, max_size=8), seed=st.integers(0, 99))
 def test_any_chunking_is_the_offline_wave(name: str, cuts: list[int], seed: int) -> None:
     codec = CODECS[name]
     first = max(cuts[0], codec.config.first_chunk_frames)
     latents = random_latents(codec.config, first + sum(cuts[1:]), seed)
     decoder = codec.streaming_decoder(1)
-    pieces = [decoder.decode([chunk], [0])[0] for chunk in latents.split([first, *cuts[1:]])]
+    pieces = [decoder.decode([chunk], [0])[0] for chunk in torch.split(latents, [first, *cuts[1:]])]
     assert [len(p) for p in pieces] == [codec.config.hop_length * n for n in (first, *cuts[1:])]
     close(torch.cat(pieces), offline(codec, latents))
 
@@ -65,26 +66,26 @@ def test_the_first_chunk_may_not_be_shorter_than_it_says() -> None:
         close(enough, offline(codec, latents)[: len(enough)])
 
 
-@settings(max_examples=40, deadline=None)
-@given(data=st.data())
-def test_streams_out_of_step_share_batches_and_slots(data: st.DataObject) -> None:
+@pytest.mark.parametrize("seed", range(40))
+def test_streams_out_of_step_share_batches_and_slots(seed: int) -> None:
     """Five utterances, three slots: random schedules with late starts, early ends, idle slots and reuse."""
+    draw = random.Random(seed)
     codec = CODECS["small"]
     first = codec.config.first_chunk_frames
-    waiting = [random_latents(codec.config, data.draw(st.integers(1, 20)), seed) for seed in range(5)]
+    waiting = [random_latents(codec.config, draw.randint(1, 20), seed + k) for k in range(5)]
     decoder = codec.streaming_decoder(3)
     running: dict[int, tuple[Tensor, int, list[Tensor]]] = {}
     finished = 0
     while waiting or running:
         for slot in range(3):
-            if slot not in running and waiting and data.draw(st.booleans()):
+            if slot not in running and waiting and draw.random() < 0.5:
                 decoder.reset([slot])
                 running[slot] = (waiting.pop(), 0, [])
         chunks, slots, final = [], [], []
-        for slot in data.draw(st.permutations(sorted(running))):
+        for slot in draw.sample(sorted(running), len(running)):
             latents, at, _ = running[slot]
-            size = data.draw(st.integers(first if at == 0 else 0, first + 5))
-            if data.draw(st.integers(0, 3)) == 0:
+            size = draw.randint(first if at == 0 else 0, first + 5)
+            if draw.random() < 0.25:
                 continue
             chunks.append(latents[at : at + size])
             slots.append(slot)
@@ -125,7 +126,7 @@ def test_chunks_without_carried_state_would_be_wrong() -> None:
 def test_bits_depend_neither_on_chunking_nor_on_company(threads: int) -> None:
     """Exact equality, so that a seed means one wave. Holds for MKL, whose rows of a product do not depend on the
     row count once that is a multiple of four."""
-    if not torch.backends.mkl.is_available():
+    if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         pytest.skip("this torch has no MKL")
     config = CodecConfig(sampling_rate=16_000, dimension=32, n_filters=16, codebook_size=16, n_q=2)
     codec = random_codec(config)
@@ -140,7 +141,7 @@ def test_bits_depend_neither_on_chunking_nor_on_company(threads: int) -> None:
             for sizes in ([7, 1, 2, 3, 5, 6, 7], [8, 8, 8, 7], [31]):
                 decoder = codec.streaming_decoder(rows)
                 parts = [
-                    decoder.decode(list(part), list(range(rows))) for part in latents[:rows].split(sizes, dim=1)
+                    decoder.decode(list(part), list(range(rows))) for part in torch.split(latents[:rows], sizes, dim=1)
                 ]
                 for row in range(rows):
                     assert torch.equal(torch.cat([part[row] for part in parts]), alone[row]), (rows, sizes)
