@@ -32,8 +32,8 @@ from sled_tts.model.codec.stream_layers import (
     elu,
 )
 
-# Longer chunks are decoded in spans of so many frames, which stay in the processor's cache.
-_SPAN = 16
+# Longer chunks are decoded in spans of about so many frames over all rows, which stay in the processor's cache.
+_SPAN_FRAMES, _SPAN_SHORTEST, _SPAN_LONGEST = 32, 4, 16
 
 Step = ConvStep | ConvTransposeStep | LSTMStep | ResidualStep | None
 LayerState = ConvState | ConvTransposeState | LSTMState | None
@@ -126,9 +126,10 @@ class StreamingDecoder:
                 )
 
     def _spans(self, x: Tensor, slots: Tensor, fresh: bool) -> Tensor:
-        head = max(_SPAN, self.first_chunk_frames)
-        waves = [self._forward(x[:, :head], slots, fresh)]
-        waves += [self._forward(span, slots, False) for span in torch.split(x[:, head:], _SPAN, dim=1) if span.shape[1]]
+        length = min(_SPAN_LONGEST, max(_SPAN_SHORTEST, _SPAN_FRAMES // x.shape[0]))
+        head = max(length, self.first_chunk_frames)
+        rest = torch.split(x[:, head:], length, dim=1) if x.shape[1] > head else ()
+        waves = [self._forward(x[:, :head], slots, fresh), *(self._forward(span, slots, False) for span in rest)]
         return torch.cat(waves, dim=1)
 
     def _forward(self, x: Tensor, slots: Tensor, fresh: bool) -> Tensor:
