@@ -139,3 +139,10 @@ def test_operations_lists_every_metric() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `(sled_tts_\w+)`", text, re.MULTILINE))
     assert listed == real
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_source_files_that_are_named_exist(path: Path) -> None:
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    for name in re.findall(r"`((?:model|server|clients|tests|scripts|deploy|docs|bench|\.ci)/[^\s`*{}]*)`", text):
+        assert (ROOT / name).exists(), name
