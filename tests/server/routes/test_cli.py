@@ -30,6 +30,16 @@ def _start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def _run(*arguments: str, **environment: str) -> tuple[int, str]:
+    """Exit code and output of a command that ends by itself; one that does not is not left behind."""
+    with _start(*arguments, **environment) as process:
+        try:
+            output, _ = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    return process.returncode, output
+
+
 @contextmanager
 def _serving(*arguments: str, until: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server that has printed `until`, and what it printed up to there."""
@@ -73,9 +83,8 @@ def test_serve_speaks_a_demo_and_stops_cleanly(streaming_folder: Path, tmp_path:
 
 def test_a_demo_that_cannot_be_written_stops_the_server(streaming_folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "missing" / "hello.wav"
-    process = _start("serve", "--port", "0", "--model", str(streaming_folder), "--demo", str(target))
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
+    returned, output = _run("serve", "--port", "0", "--model", str(streaming_folder), "--demo", str(target))
+    assert returned == 1
     assert "error:" in output
 
 
@@ -89,9 +98,8 @@ def test_a_demo_that_cannot_be_written_stops_the_server(streaming_folder: Path, 
     ],
 )
 def test_what_is_wrong_is_named(arguments: tuple[str, ...], environment: dict[str, str], code: int, named: str) -> None:
-    process = _start(*arguments, **environment)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == code
+    returned, output = _run(*arguments, **environment)
+    assert returned == code
     assert named in output
     assert "Traceback" not in output
 
@@ -101,15 +109,13 @@ def test_a_port_in_use_is_an_error(streaming_folder: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        process = _start("serve", "--port", port, "--model", str(streaming_folder))
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode != 0
+        returned, output = _run("serve", "--port", port, "--model", str(streaming_folder))
+    assert returned != 0
     assert "address already in use" in output.lower()
 
 
 def test_doctor_examines_a_real_synthesis(streaming_folder: Path) -> None:
-    process = _start("doctor", "--model", str(streaming_folder))
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    returned, output = _run("doctor", "--model", str(streaming_folder))
+    assert returned == 0
     for word in ("Weights and codec", "Synthesis", "RTF", "tiny-streaming", "cpu"):
         assert word in output
