@@ -68,10 +68,11 @@ def serve(
     except (SledTtsError, ModelError) as error:
         _fail(console, error)
     except KeyboardInterrupt:
-        console.print("stopped")
-        return
+        ok = True
     if not ok:
         raise typer.Exit(1)
+    # Also where the parent ignores SIGINT, so that no KeyboardInterrupt follows the server's own clean end.
+    console.print("stopped")
 
 
 async def _serve(app: FastAPI, settings: Settings, console: Console, demo: Path | None) -> bool:
