@@ -55,9 +55,7 @@ class _Envelope(nn.Module):
 
     def forward(self, latents: Tensor, wave: Tensor) -> Tensor:
         """`latents [B, D, S]`, `wave [B, S * hop]`."""
-        window, filters = self.mel.get_buffer("window_512"), self.mel.get_buffer("filters_512")
-        spectrum = torch.stft(wave, 512, self.half_hop, window=window, return_complex=True)[..., :-1]
-        power = filters @ (spectrum.real.square() + spectrum.imag.square()) * (4 / window.square().sum())
+        power = self.mel.power(wave, 512, self.half_hop)[..., :-1]
         level = (power + 1e-5).log10() + 2.5
         batch, frames = latents.shape[0], latents.shape[2]
         target = level.view(batch, self.bands, frames, 2).permute(0, 1, 3, 2).reshape(batch, -1, frames)

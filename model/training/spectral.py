@@ -33,10 +33,10 @@ class MelLoss(nn.Module):
             self.register_buffer(f"window_{n_fft}", torch.hann_window(n_fft))
             self.register_buffer(f"filters_{n_fft}", mel_filterbank(sampling_rate, n_fft, bands))
 
-    def power(self, wave: Tensor, n_fft: int) -> Tensor:
-        """Mel power `[B, bands, frames]`, hop a quarter window."""
+    def power(self, wave: Tensor, n_fft: int, hop: int | None = None) -> Tensor:
+        """Mel power `[B, bands, frames]`; the hop is a quarter window unless given."""
         window, filters = self.get_buffer(f"window_{n_fft}"), self.get_buffer(f"filters_{n_fft}")
-        spectrum = torch.stft(wave, n_fft, n_fft // 4, window=window, return_complex=True)
+        spectrum = torch.stft(wave, n_fft, hop or n_fft // 4, window=window, return_complex=True)
         power = spectrum.real.square() + spectrum.imag.square()
         return filters @ power * (4 / window.square().sum())
 
