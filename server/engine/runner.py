@@ -52,15 +52,16 @@ class SledRunner:
         config = sled.config
         held = min(positions or config.max_position_embeddings, config.max_position_embeddings)
         self.sled, self.codec = sled, codec
-        self.state = EngineState.allocate(sled, slots, held)
         self.device = sled.cos.device
+        on_gpu = self.device.type == "cuda"
+        static = on_gpu if static is None else static
+        self.state = EngineState.allocate(sled, slots, held, zeroed=static)
         self.dtype = sled.z_proj.weight.dtype
         self._mean, self._std = mean.to(self.device).float(), std.to(self.device).float()
         # A matrix-vector product would take another kernel than the rest; eight columns do not.
         self._stop_weight = F.pad(sled.eos_head.weight.detach(), (0, 0, 0, _STOP_COLUMNS - 1))
         self._graphs: SpeechGraphs | None = None
-        on_gpu = self.device.type == "cuda"
-        if on_gpu if static is None else static:
+        if static:
             self._graphs = SpeechGraphs(sled, self.state, self._stop_weight, Buckets(slots, held), graphed=on_gpu)
         # Two spare decoder slots even out batches: one always fresh, one always in mid-stream.
         self._fresh, self._running = slots, slots + 1

@@ -35,15 +35,16 @@ class EngineState:
     noise: list[torch.Generator] = field(repr=False)
 
     @classmethod
-    def allocate(cls, sled: Sled, slots: int, positions: int) -> EngineState:
+    def allocate(cls, sled: Sled, slots: int, positions: int, *, zeroed: bool) -> EngineState:
+        """`zeroed` is for steps that read unwritten positions under a mask: NaN times a weight of 0 is still NaN."""
         config = sled.config
         device, dtype = sled.cos.device, sled.z_proj.weight.dtype
         rows = 2 * slots + 1
         shape = (rows, config.num_attention_heads, positions, config.head_dim)
 
         def cache_layer() -> Tensor:
-            # On a CPU untouched pages cost nothing, and no row reads what it has not written.
-            make = torch.empty if device.type == "cpu" else torch.zeros
+            # Untouched pages of a CPU's memory cost nothing.
+            make = torch.zeros if zeroed else torch.empty
             return make(shape, device=device, dtype=dtype)
 
         layers = range(config.num_hidden_layers)
