@@ -13,6 +13,7 @@ from torch import Tensor
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.interleave import training_layout
 from sled_tts.model.tokenizer import PAD, Tokenizer
+from sled_tts.model.training.layout import PromptSpan
 from sled_tts.model.training.synthetic import CorpusItem, read_audio, read_items
 
 
@@ -31,22 +32,39 @@ def encode_corpus(corpus: Path, codec: Codec, out: Path) -> None:
 
 @dataclass(frozen=True)
 class Utterance:
-    """`ids` with `<s>` and `</s>`; `latents [S, D]` normalised; `phones [S]` indices."""
+    """`ids` with `<s>` and `</s>`; `latents [S, D]` normalised; `phones [S]` indices, -1 where unknown.
+
+    Its first `prompt.tokens` ids and `prompt.frames` latents are another utterance of the same speaker.
+    """
 
     ids: list[int]
     latents: Tensor
     phones: Tensor
+    prompt: PromptSpan = PromptSpan()
+
+    def after(self, prompt: Utterance) -> Utterance:
+        """This utterance with `prompt` spoken before it: the space between the two belongs to this one, and only the
+        end of the whole is an end (`self.ids` must have been encoded with a space in front)."""
+        told = prompt.ids[:-1]
+        return Utterance(
+            ids=told + self.ids[1:],
+            latents=torch.cat([prompt.latents, self.latents]),
+            phones=torch.cat([prompt.phones, self.phones]),
+            prompt=PromptSpan(len(told), len(prompt.latents)),
+        )
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`ids, text_mask [B, T]`, `latents [B, S, D]`, `speech_mask [B, S]`, `phones [B, S]` (-1 = padding)."""
+    """`ids, text_mask [B, T]`, `latents [B, S, D]`, `speech_mask [B, S]`, `phones [B, S]` (-1 = padding), and how
+    much of each row is a prompt."""
 
     ids: Tensor
     text_mask: Tensor
     latents: Tensor
     speech_mask: Tensor
     phones: Tensor
+    prompts: list[PromptSpan]
 
 
 @dataclass(frozen=True)
@@ -74,14 +92,17 @@ class Corpus:
         names = sorted({phone for item in kept for phone in item.phones})
         return cls(kept, data, mean, float((sample - mean).std()), names, tokenizer)
 
-    def utterance(self, item: CorpusItem, *, lower: bool = False) -> Utterance:
+    def utterance(self, item: CorpusItem, *, lower: bool = False, prompt: CorpusItem | None = None) -> Utterance:
+        """`item`, spoken after `prompt` when one is given."""
         raw = np.asarray(self.latents[item.offset : item.offset + item.frames], dtype=np.float32)
         index = {name: i for i, name in enumerate(self.phone_names)}
-        return Utterance(
-            ids=self.tokenizer.encode(item.text.lower() if lower else item.text),
+        text = item.text.lower() if lower else item.text
+        spoken = Utterance(
+            ids=self.tokenizer.encode(text if prompt is None else f" {text}"),
             latents=(torch.from_numpy(raw) - self.mean) / self.std,
-            phones=torch.tensor([index[phone] for phone in item.phones]),
+            phones=torch.tensor([index[phone] for phone in item.phones] or [-1] * item.frames),
         )
+        return spoken if prompt is None else spoken.after(self.utterance(prompt, lower=lower))
 
 
 def _text_leads(tokens: int, frames: int, n: int, m: int) -> bool:
@@ -105,21 +126,52 @@ def collate(utterances: Sequence[Utterance], *, left_pad_text: bool) -> Batch:
         frames = len(utterance.latents)
         latents[row, :frames], speech_mask[row, :frames] = utterance.latents, True
         phones[row, :frames] = utterance.phones
-    return Batch(ids, text_mask, latents, speech_mask, phones)
+    return Batch(ids, text_mask, latents, speech_mask, phones, [u.prompt for u in utterances])
 
 
-def bucketed(lengths: Sequence[int], positions: int, rng: np.random.Generator) -> Iterator[list[int]]:
-    """Endless epochs of index lists whose padded size stays within `positions`, similar lengths together."""
+@dataclass(frozen=True)
+class Pairing:
+    """How often an utterance follows a prompt, and how long (frames) a prompt may be."""
+
+    share: float = 0.0
+    max_frames: int = 200
+
+
+def paired_batches(
+    corpus: Corpus, positions: int, pairing: Pairing, rng: np.random.Generator
+) -> Iterator[list[tuple[CorpusItem | None, CorpusItem]]]:
+    """Endless epochs of batches of (prompt, item) whose padded size stays within `positions`.
+
+    Prompts are drawn anew each epoch among the same speaker's short utterances.
+    """
+    candidates: dict[str, list[int]] = {}
+    sizes = [item.frames + len(corpus.tokenizer.encode(item.text)) for item in corpus.items]
+    for index, item in enumerate(corpus.items):
+        if item.frames <= pairing.max_frames:
+            candidates.setdefault(item.speaker, []).append(index)
     while True:
-        jitter = rng.uniform(0, 20, len(lengths))
-        order = np.argsort(np.asarray(lengths) + jitter)
-        epoch: list[list[int]] = []
-        batch: list[int] = []
-        for index in order.tolist():
-            if batch and (len(batch) + 1) * lengths[index] > positions:
-                epoch.append(batch)
-                batch = []
-            batch.append(index)
-        epoch.append(batch)
-        for which in rng.permutation(len(epoch)):
-            yield epoch[which]
+        prompts: list[int | None] = []
+        for index, item in enumerate(corpus.items):
+            others = candidates.get(item.speaker, [])
+            drawn = others[rng.integers(len(others))] if others and rng.random() < pairing.share else index
+            prompts.append(None if drawn == index else drawn)
+        lengths = [own + (0 if p is None else sizes[p]) for own, p in zip(sizes, prompts, strict=True)]
+        for batch in _one_epoch(lengths, positions, rng):
+            yield [(None if (p := prompts[i]) is None else corpus.items[p], corpus.items[i]) for i in batch]
+
+
+def _one_epoch(lengths: Sequence[int], positions: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """Index lists whose padded size stays within `positions`, similar lengths together, in random order."""
+    jitter = rng.uniform(0, 20, len(lengths))
+    order = np.argsort(np.asarray(lengths) + jitter)
+    epoch: list[list[int]] = []
+    batch: list[int] = []
+    for index in order.tolist():
+        longest = max([lengths[index], *(lengths[i] for i in batch)])
+        if batch and (len(batch) + 1) * longest > positions:
+            epoch.append(batch)
+            batch = []
+        batch.append(index)
+    epoch.append(batch)
+    for which in rng.permutation(len(epoch)):
+        yield epoch[which]

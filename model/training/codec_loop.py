@@ -106,14 +106,14 @@ def train_codec(
         if not training.freeze_encoder:
             loss = loss + training.envelope_weight * ramp * envelope(noisy, want)
         if not bool(torch.isfinite(loss)):
-            raise ModelError(f"codec loss is {float(loss)} at step {step}; lower --lr")
+            raise ModelError(f"codec loss is {float(loss.detach())} at step {step}; lower --lr")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 10.0)
         optimiser.step()
         if (step + 1) % 100 == 0:
             error = float((got - want).detach().square().mean() / want.square().mean())
-            print(f"codec step {step + 1} loss {float(loss):.3f} snr {-10 * math.log10(error):.1f} dB "
+            print(f"codec step {step + 1} loss {float(loss.detach()):.3f} snr {-10 * math.log10(error):.1f} dB "
                   f"{time.monotonic() - began:.0f} s", flush=True)  # fmt: skip
     _fold_gain(codec, gain)
     codec.eval().requires_grad_(False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sled_tts.model.config import SledConfig
+from sled_tts.model.errors import ModelError
 from sled_tts.model.interleave import training_layout
 
 
@@ -67,13 +69,28 @@ def streaming_layout(text_mask: Tensor, speech_mask: Tensor, n: int, m: int) -> 
     )
 
 
-def compact_streaming_layout(text_lengths: list[int], frames: list[int], n: int, m: int) -> TrainingLayout:
+@dataclass(frozen=True)
+class PromptSpan:
+    """How much of a row, from its start, is a speech prompt: another utterance of the same speaker."""
+
+    tokens: int = 0
+    frames: int = 0
+
+
+def compact_streaming_layout(
+    text_lengths: list[int], frames: list[int], n: int, m: int, prompts: Sequence[PromptSpan] | None = None
+) -> TrainingLayout:
     """Each row interleaved by its own lengths and padded at the end only.
 
     Unlike the reference's, positions in training are those of inference whatever the row is batched with,
-    and causal attention needs no mask.
+    and causal attention needs no mask. A prompt is a block of its own, after which the turns start afresh: it does
+    not depend on the text to come.
     """
-    orders = [training_layout(t, s, n, m) for t, s in zip(text_lengths, frames, strict=True)]
+    spans = prompts or [PromptSpan()] * len(frames)
+    orders = [
+        training_layout(p.tokens, p.frames, n, m) + training_layout(t - p.tokens, s - p.frames, n, m)
+        for t, s, p in zip(text_lengths, frames, spans, strict=True)
+    ]
     length, most = max(map(len, orders)), max(frames)
     text_index = torch.full((len(orders), length), -1)
     speech_index = torch.full((len(orders), length), -1)
@@ -101,11 +118,24 @@ def embed_layout(embedded_text: Tensor, embedded_speech: Tensor, layout: Trainin
     return torch.where(is_text, gather(embedded_text, layout.text_index), gather(embedded_speech, layout.speech_index))
 
 
-def layout_for(config: SledConfig, text_mask: Tensor, speech_mask: Tensor, *, compact: bool = False) -> TrainingLayout:
-    """The layout a model of this configuration trains on. Masks are `[B, T]` and `[B, S]`."""
+def layout_for(
+    config: SledConfig,
+    text_mask: Tensor,
+    speech_mask: Tensor,
+    *,
+    compact: bool = False,
+    prompts: Sequence[PromptSpan] | None = None,
+) -> TrainingLayout:
+    """The layout a model of this configuration trains on. Masks are `[B, T]` and `[B, S]`.
+
+    Raises ModelError for prompts in a layout that has no place for them.
+    """
+    streaming = config.stream_n is not None and config.stream_m is not None
+    if prompts is not None and not (streaming and compact):
+        raise ModelError("prompts need the compact streaming layout; offline they are simply more text and speech")
     if config.stream_n is None or config.stream_m is None:
         return offline_layout(text_mask, speech_mask)
     if compact:
         lengths = text_mask.sum(1).tolist(), speech_mask.sum(1).tolist()
-        return compact_streaming_layout(*lengths, config.stream_n, config.stream_m)
+        return compact_streaming_layout(*lengths, config.stream_n, config.stream_m, prompts)
     return streaming_layout(text_mask, speech_mask, config.stream_n, config.stream_m)

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
-from sled_tts.model.training.batches import Batch, Corpus, bucketed, collate
-from sled_tts.model.training.losses import LossParts, drop_text, sled_loss
+from sled_tts.model.training.batches import Batch, Corpus, Pairing, collate, paired_batches
+from sled_tts.model.training.layout import PromptSpan, layout_for
+from sled_tts.model.training.losses import condition_states, drop_text, sled_loss
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class SledTraining:
     input_noise: float = 0.5
     self_feeding: float = 0.7
     phone_weight: float = 1.0
+    prompts: Pairing = Pairing()
     stop_weight: float = 0.3
     stop_positive_weight: float = 20.0
     save_every: int = 500
@@ -76,34 +78,39 @@ def _batch_loss(
         batch.ids, batch.text_mask, dropped, streaming=config.is_streaming, eos=config.eos_token_id
     )
     shape = (*batch.speech_mask.shape, config.generator.noise_channels)
-
-    def parts_for(read: Tensor) -> LossParts:
-        return sled_loss(
+    prompts = None
+    if config.is_streaming:
+        # A row without text has nothing to interleave: its prompt is simply earlier speech.
+        prompts = [PromptSpan() if gone else p for gone, p in zip(dropped.tolist(), batch.prompts, strict=True)]
+    read = batch.latents
+    with torch.autocast(batch.latents.device.type, torch.bfloat16):
+        if rng.random() < training.self_feeding:
+            layout = layout_for(config, text_mask, batch.speech_mask, compact=True, prompts=prompts)
+            with torch.no_grad():
+                states = condition_states(model, ids, _noisy(read, training.input_noise), layout)
+                sampled = model.generator(states[:, :-1], torch.randn(shape)).float()
+            share = torch.rand(len(ids), 1, 1)
+            read = torch.where(torch.rand(*shape[:2], 1) < share, sampled, read)
+        parts = sled_loss(
             model,
             ids,
             text_mask,
             batch.latents,
             batch.speech_mask,
             (torch.randn(shape), torch.randn(shape)),
-            speech_inputs=read,
+            speech_inputs=_noisy(read, training.input_noise),
             stop_weight=training.stop_weight,
             stop_positive_weight=training.stop_positive_weight,
             smooth=1e-6,
             compact=True,
+            prompts=prompts,
         )
-
-    read = batch.latents
-    with torch.autocast(batch.latents.device.type, torch.bfloat16):
-        if rng.random() < training.self_feeding:
-            with torch.no_grad():
-                sampled = parts_for(_noisy(read, training.input_noise)).sample
-            share = torch.rand(len(ids), 1, 1)
-            read = torch.where(torch.rand(*shape[:2], 1) < share, sampled, read)
-        parts = parts_for(_noisy(read, training.input_noise))
         phone_logits = phone_head(parts.z[:, :-1])
     known = batch.phones >= 0
-    phone_loss = F.cross_entropy(phone_logits[known].float(), batch.phones[known])
-    accuracy = (phone_logits[known].argmax(-1) == batch.phones[known]).float().mean()
+    # A sum over a count of at least one: a batch may hold no labelled frame at all.
+    count = known.sum().clamp(min=1)
+    phone_loss = F.cross_entropy(phone_logits[known].float(), batch.phones[known], reduction="sum") / count
+    accuracy = (phone_logits[known].argmax(-1) == batch.phones[known]).sum() / count
     loss = parts.loss + training.phone_weight * phone_loss
     return loss, [float(part.detach()) for part in (parts.energy, parts.stop, accuracy)]
 
@@ -133,19 +140,20 @@ def train_sled(
     optimiser = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}], betas=(0.9, 0.98)
     )
-    lengths = [item.frames + len(corpus.tokenizer.encode(item.text)) for item in corpus.items]
-    batches = bucketed(lengths, training.positions, rng)
+    batches = paired_batches(corpus, training.positions, training.prompts, rng)
     began, window = time.monotonic(), []
     for step in range(training.steps):
         for group in optimiser.param_groups:
             group["lr"] = _learning_rate(training, step)
-        chosen = [corpus.items[i] for i in next(batches)]
-        utterances = [corpus.utterance(item, lower=bool(rng.random() < training.lower_case)) for item in chosen]
+        utterances = [
+            corpus.utterance(item, lower=bool(rng.random() < training.lower_case), prompt=prompt)
+            for prompt, item in next(batches)
+        ]
         loss, figures = _batch_loss(
             model, phone_head, collate(utterances, left_pad_text=not config.is_streaming), training, rng
         )
         if not bool(torch.isfinite(loss)):
-            raise ModelError(f"loss is {float(loss)} at step {step}; lower the learning rate")
+            raise ModelError(f"loss is {float(loss.detach())} at step {step}; lower the learning rate")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

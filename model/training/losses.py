@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,15 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sled_tts.model.sled import Sled
-from sled_tts.model.training.layout import embed_layout, layout_for
+from sled_tts.model.training.layout import PromptSpan, TrainingLayout, embed_layout, layout_for
 
 STOP_POSITIVE_WEIGHT = 100.0
 
 
 @dataclass(frozen=True)
 class LossParts:
-    """Scalars `loss`, `energy`, `stop`; `energy_per_frame [B, S]`; `z [B, S + 1, H]`; `stop_logits [B, S + 1]`;
-    `sample [B, S, D]`, the first draw."""
+    """Scalars `loss`, `energy`, `stop`; `energy_per_frame [B, S]`; `z [B, S + 1, H]`; `stop_logits [B, S + 1]`."""
 
     loss: Tensor
     energy: Tensor
@@ -25,7 +25,6 @@ class LossParts:
     energy_per_frame: Tensor
     z: Tensor
     stop_logits: Tensor
-    sample: Tensor
 
 
 def _distance(a: Tensor, b: Tensor, smooth: float) -> Tensor:
@@ -60,6 +59,18 @@ def drop_text(ids: Tensor, text_mask: Tensor, dropped: Tensor, *, streaming: boo
     return torch.where(rows & keep, eos, ids), torch.where(rows, keep, text_mask.bool())
 
 
+def condition_states(model: Sled, ids: Tensor, read: Tensor, layout: TrainingLayout) -> Tensor:
+    """The states `z [B, S + 1, H]` that predict frame s and, after the last frame, the stop.
+
+    `ids [B, T]`, `read [B, S, D]`: the text and the latents that the network reads.
+    """
+    embeds = embed_layout(model.embed_text(ids), model.embed_speech(read), layout)
+    ragged = bool((~layout.attention_mask[:, :-1] & layout.attention_mask[:, 1:]).any())
+    # Right padding cannot be seen by causal attention: no mask, and the fast kernel.
+    hidden = model.forward_full(embeds, layout.attention_mask if ragged else None)
+    return hidden.gather(1, layout.condition[..., None].expand(-1, -1, hidden.shape[-1]))
+
+
 def sled_loss(
     model: Sled,
     ids: Tensor,
@@ -74,22 +85,18 @@ def sled_loss(
     stop_positive_weight: float = STOP_POSITIVE_WEIGHT,
     smooth: float = 0.0,
     compact: bool = False,
+    prompts: Sequence[PromptSpan] | None = None,
 ) -> LossParts:
     """Training loss of one batch.
 
     `ids, text_mask [B, T]` (offline: left-padded; streaming: right-padded), `latents [B, S, D]`,
     `speech_mask [B, S]`, `noise`: two draws `[B, S, C]`. `speech_inputs` replaces the latents the network
     reads (not the targets), for noise augmentation; `compact` lays each row out by its own
-    lengths. The energy is averaged over real frames; the stop loss
+    lengths, `prompts` says how much of each row is a prompt. The energy is averaged over real frames; the stop loss
     over `sum(frames + 1)` states with label 1 after the last frame (reference behaviour).
     """
-    layout = layout_for(model.config, text_mask, speech_mask, compact=compact)
-    read = latents if speech_inputs is None else speech_inputs
-    embeds = embed_layout(model.embed_text(ids), model.embed_speech(read), layout)
-    ragged = bool((~layout.attention_mask[:, :-1] & layout.attention_mask[:, 1:]).any())
-    # Right padding cannot be seen by causal attention: no mask, and the fast kernel.
-    hidden = model.forward_full(embeds, layout.attention_mask if ragged else None)
-    z = hidden.gather(1, layout.condition[..., None].expand(-1, -1, hidden.shape[-1]))
+    layout = layout_for(model.config, text_mask, speech_mask, compact=compact, prompts=prompts)
+    z = condition_states(model, ids, latents if speech_inputs is None else speech_inputs, layout)
     logits = model.stop_logit(z)
     frames = speech_mask.sum(1)
     steps = torch.arange(latents.shape[1] + 1)
@@ -104,4 +111,4 @@ def sled_loss(
     per_frame = energy_distance(first, second, latents.float(), repulsion=repulsion, smooth=smooth)
     # Padded frames may hold anything, NaN included: select, do not multiply.
     energy = torch.where(speech_mask.bool(), per_frame, 0.0).sum() / speech_mask.sum()
-    return LossParts(energy + stop_weight * stop, energy, stop, per_frame, z, logits, first.detach())
+    return LossParts(energy + stop_weight * stop, energy, stop, per_frame, z, logits)

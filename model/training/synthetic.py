@@ -28,13 +28,17 @@ _LEAD_S, _TRAIL_S = 0.08, 0.14
 
 @dataclass(frozen=True)
 class CorpusItem:
-    """One utterance: `frames` latents from frame `offset` of the corpus, one phone label a frame."""
+    """One utterance: `frames` latents from frame `offset` of the corpus, one phone label a frame (or none at all).
+
+    `speaker` tells whose recordings may prompt it; empty for a corpus of one voice.
+    """
 
     index: int
     text: str
     offset: int
     frames: int
     phones: list[str]
+    speaker: str = ""
 
 
 def _segments(stdout: str) -> list[tuple[float, float, str]]:

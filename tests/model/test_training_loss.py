@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
-from sled_tts.model.training.layout import compact_streaming_layout
-from sled_tts.model.training.losses import drop_text, energy_distance, sled_loss
+from sled_tts.model.training.layout import PromptSpan, compact_streaming_layout, layout_for
+from sled_tts.model.training.losses import condition_states, drop_text, energy_distance, sled_loss
 from tests.model.factories import TINY, tiny, token_ids
 from tests.reference import NaiveSled
 
@@ -173,3 +174,32 @@ def test_dropping_keeps_only_the_end_of_text(streaming: bool) -> None:
     assert torch.equal(got_mask[0], text_mask[0])
     assert got_mask[1].sum() == 1
     assert got_ids[1][got_mask[1]].tolist() == [2]
+
+
+def test_a_prompt_is_a_fixed_prefix_of_its_row() -> None:
+    """What a prompt's positions hold, and the states on them, do not depend on the text that follows."""
+    model, _ = tiny(seed=5, stream_n=2, stream_m=3)
+    told, prompt, generator = [1, 7, 8, 9], torch.randn(5, TINY["vae_embed_dim"]), torch.Generator().manual_seed(1)
+    states = []
+    for target in ([11, 12, 2], [13, 14, 15, 16, 17, 2]):
+        ids = torch.tensor([told + target])
+        latents = torch.cat([prompt, torch.randn(9, prompt.shape[1], generator=generator)])[None]
+        layout = layout_for(
+            model.config,
+            torch.ones_like(ids, dtype=torch.bool),
+            torch.ones(latents.shape[:2], dtype=torch.bool),
+            compact=True,
+            prompts=[PromptSpan(len(told), len(prompt))],
+        )
+        assert layout.text_index[0, :9].tolist() == [0, 1, -1, -1, -1, 2, 3, -1, -1]
+        assert layout.text_index[0, 9:14].tolist() == [4, 5, -1, -1, -1], "the turns start afresh"
+        assert layout.condition[0, 5] == 10, "the target's first frame follows its first n tokens"
+        states.append(condition_states(model, ids, latents, layout)[0, :5])
+    torch.testing.assert_close(states[0], states[1])
+
+
+def test_prompts_are_refused_where_the_layout_has_no_place_for_them() -> None:
+    model, _ = tiny(seed=5)
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    with pytest.raises(ModelError, match="compact streaming"):
+        layout_for(model.config, mask, mask, compact=True, prompts=[PromptSpan(1, 1)])
