@@ -13,7 +13,7 @@ from torch import Tensor
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.interleave import training_layout
 from sled_tts.model.tokenizer import PAD, Tokenizer
-from sled_tts.model.training.layout import PromptSpan
+from sled_tts.model.training.layout import NO_PROMPT, PromptSpan
 from sled_tts.model.training.synthetic import CorpusItem, read_audio, read_items
 
 
@@ -40,7 +40,7 @@ class Utterance:
     ids: list[int]
     latents: Tensor
     phones: Tensor
-    prompt: PromptSpan = PromptSpan()
+    prompt: PromptSpan = NO_PROMPT
 
     def after(self, prompt: Utterance) -> Utterance:
         """This utterance with `prompt` spoken before it: the space between the two belongs to this one, and only the

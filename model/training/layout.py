@@ -77,6 +77,9 @@ class PromptSpan:
     frames: int = 0
 
 
+NO_PROMPT = PromptSpan()
+
+
 def compact_streaming_layout(
     text_lengths: list[int], frames: list[int], n: int, m: int, prompts: Sequence[PromptSpan] | None = None
 ) -> TrainingLayout:
@@ -86,7 +89,7 @@ def compact_streaming_layout(
     and causal attention needs no mask. A prompt is a block of its own, after which the turns start afresh: it does
     not depend on the text to come.
     """
-    spans = prompts or [PromptSpan()] * len(frames)
+    spans = prompts or [NO_PROMPT] * len(frames)
     orders = [
         training_layout(p.tokens, p.frames, n, m) + training_layout(t - p.tokens, s - p.frames, n, m)
         for t, s, p in zip(text_lengths, frames, spans, strict=True)

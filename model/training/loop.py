@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.training.batches import Batch, Corpus, Pairing, collate, paired_batches
-from sled_tts.model.training.layout import PromptSpan, layout_for
+from sled_tts.model.training.layout import NO_PROMPT, layout_for
 from sled_tts.model.training.losses import condition_states, drop_text, sled_loss
 
 
@@ -41,7 +41,7 @@ class SledTraining:
     input_noise: float = 0.5
     self_feeding: float = 0.7
     phone_weight: float = 1.0
-    prompts: Pairing = Pairing()
+    prompts: Pairing = field(default_factory=Pairing)
     stop_weight: float = 0.3
     stop_positive_weight: float = 20.0
     save_every: int = 500
@@ -81,7 +81,7 @@ def _batch_loss(
     prompts = None
     if config.is_streaming:
         # A row without text has nothing to interleave: its prompt is simply earlier speech.
-        prompts = [PromptSpan() if gone else p for gone, p in zip(dropped.tolist(), batch.prompts, strict=True)]
+        prompts = [NO_PROMPT if gone else p for gone, p in zip(dropped.tolist(), batch.prompts, strict=True)]
     read = batch.latents
     with torch.autocast(batch.latents.device.type, torch.bfloat16):
         if rng.random() < training.self_feeding:

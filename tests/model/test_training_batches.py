@@ -20,6 +20,8 @@ from sled_tts.model.training.loop import SledTraining, StepReport, train_sled
 from sled_tts.model.training.synthetic import CorpusItem
 from tests.model.factories import tiny
 
+Pair = tuple[CorpusItem | None, CorpusItem]
+
 
 @pytest.fixture(scope="module")
 def bytes_only() -> Tokenizer:
@@ -39,7 +41,7 @@ def corpus(bytes_only: Tokenizer) -> Corpus:
     return Corpus(items, latents, torch.zeros(10), 1.0, ["a", "b"], bytes_only)
 
 
-def first_epoch(corpus: Corpus, pairing: Pairing, positions: int) -> Iterator[list[tuple[CorpusItem | None, CorpusItem]]]:
+def first_epoch(corpus: Corpus, pairing: Pairing, positions: int) -> Iterator[list[Pair]]:
     seen = 0
     for batch in paired_batches(corpus, positions, pairing, np.random.default_rng(3)):
         yield batch
