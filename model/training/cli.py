@@ -20,6 +20,7 @@ from sled_tts.model.tokenizer import SPECIAL, Tokenizer, train_tokenizer
 from sled_tts.model.training.batches import Corpus, encode_corpus
 from sled_tts.model.training.codec_loop import CodecTraining, train_codec
 from sled_tts.model.training.loop import SledTraining, StepReport, train_sled
+from sled_tts.model.training.polish import Polish, PolishReport, polish_decoder
 from sled_tts.model.training.synthetic import synthesise_corpus
 
 app = typer.Typer(no_args_is_help=True, help="Train a voice: corpus, codec, encode, tokenizer, sled, in this order.")
@@ -57,6 +58,17 @@ def codec(work: Work, steps: int = 6000, resume: bool = False, freeze_encoder: b
     training = replace(CodecTraining(), steps=steps, freeze_encoder=freeze_encoder)
     start = Codec.load(folder) if resume else None
     train_codec(work / "corpus", small_codec_config(), training, folder, start=start)
+
+
+@app.command()
+def polish(work: Work, steps: int = Polish.steps, corpus: str = "corpus") -> None:
+    """Train the codec's decoder against a discriminator; latents stay, so a trained network stays valid."""
+    folder = work / "codec"
+
+    def show(report: PolishReport) -> None:
+        typer.echo(json.dumps(report.__dict__))
+
+    polish_decoder(work / corpus, Codec.load(folder), replace(Polish(), steps=steps), folder, report=show)
 
 
 @app.command()

@@ -1,0 +1,150 @@
+"""Adversarial training of a codec's decoder under fixed latents.
+
+Waveform and mel losses alone make noise-like sounds (fricatives, breath) dull, for their best guess of noise is
+silence. Encoder and codebooks stay, so a SLED network trained on the latents stays valid.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sled_tts.model.codec.codec import Codec
+from sled_tts.model.errors import ModelError
+from sled_tts.model.training.balancer import Balancer
+from sled_tts.model.training.discriminator import (
+    Judgement,
+    MultiScaleStftDiscriminator,
+    discriminator_loss,
+    feature_loss,
+    generator_loss,
+)
+from sled_tts.model.training.spectral import MelLoss, waveform_loss
+from sled_tts.model.training.synthetic import read_audio
+
+
+@dataclass(frozen=True)
+class Polish:
+    """Hyper-parameters. Weights are shares of the gradient (see `Balancer`); `noise` is added to the latents."""
+
+    steps: int = 4000
+    batch: int = 8
+    seconds: float = 0.64
+    lr: float = 3e-4
+    discriminator_lr: float = 3e-4
+    windows: tuple[int, ...] = (1024, 512, 256)
+    filters: int = 16
+    waveform_weight: float = 0.5
+    mel_weight: float = 1.0
+    adversarial_weight: float = 2.0
+    feature_weight: float = 2.0
+    noise: float = 0.2
+    critic_every: int = 2
+    warmup: int = 100
+    save_every: int = 500
+    seed: int = 0
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {
+            "waveform": self.waveform_weight,
+            "mel": self.mel_weight,
+            "adversarial": self.adversarial_weight,
+            "feature": self.feature_weight,
+        }
+
+
+@dataclass(frozen=True)
+class PolishReport:
+    """Means over the steps since the last report."""
+
+    step: int
+    seconds: float
+    mel: float
+    feature: float
+    discriminator: float
+
+
+def polish_decoder(
+    corpus: Path,
+    codec: Codec,
+    training: Polish,
+    out: Path,
+    *,
+    report: Callable[[PolishReport], None] | None = None,
+) -> Codec:
+    """Train `codec.decoder` in place on `corpus`; saves to `out` every `save_every` steps.
+
+    Raises ModelError on a loss that is not finite, leaving the last saved codec as it was.
+    """
+    torch.manual_seed(training.seed)
+    starts = np.random.default_rng(training.seed)
+    audio, hop = read_audio(corpus), codec.config.hop_length
+    frames = int(training.seconds * codec.config.sampling_rate) // hop
+    mel, judge = MelLoss(codec.config.sampling_rate), MultiScaleStftDiscriminator(training.windows, training.filters)
+    codec.eval().requires_grad_(False)
+    codec.decoder.train().requires_grad_(True)
+    optimiser = torch.optim.AdamW(codec.decoder.parameters(), lr=training.lr, betas=(0.8, 0.99), weight_decay=0.0)
+    critic = torch.optim.AdamW(judge.parameters(), lr=training.discriminator_lr, betas=(0.8, 0.99), weight_decay=0.0)
+    balancer = Balancer(training.weights)
+    # Discriminators are initialised for inputs of unit variance.
+    level = 1.0 / float((np.asarray(audio[: 60 * codec.config.sampling_rate], dtype=np.float32) / 32768).std())
+    began, window = time.monotonic(), list[tuple[float, float, float]]()
+    for step in range(training.steps):
+        # Before the critic has learnt anything its gradient is noise.
+        trained = step >= training.warmup
+        scale = max(0.05, 1 - step / training.steps)
+        for group in optimiser.param_groups:
+            group["lr"] = training.lr * scale if trained else 0.0
+        first = starts.integers(0, len(audio) // hop - frames, training.batch) * hop
+        want = torch.from_numpy(np.stack([audio[a : a + frames * hop] for a in first]).astype(np.float32) / 32768)
+        with torch.no_grad():
+            latents = codec.encoder(want[:, None])
+        got = codec.decoder(latents + training.noise * torch.rand(len(want), 1, 1) * torch.randn_like(latents))[:, 0]
+        if step % training.critic_every == 0 or not trained:
+            critic_loss = discriminator_loss(_judge(judge, want * level), _judge(judge, got.detach() * level))
+            _update(critic, judge, critic_loss)
+        if trained:
+            with torch.no_grad():
+                real = _judge(judge, want * level)
+            fake = _judge(judge, got * level)
+            losses = {
+                "waveform": waveform_loss(got, want),
+                "mel": mel(got, want),
+                "adversarial": generator_loss(fake),
+                "feature": feature_loss(real, fake),
+            }
+            figures = [float(losses[name].detach()) for name in ("mel", "feature")] + [float(critic_loss.detach())]
+            if not np.isfinite(figures).all():
+                raise ModelError(f"losses are {figures} at step {step}; lower the learning rates")
+            optimiser.zero_grad(set_to_none=True)
+            got.backward(balancer.gradient(losses, got))
+            nn.utils.clip_grad_norm_(codec.decoder.parameters(), 10.0)
+            optimiser.step()
+            window.append((figures[0], figures[1], figures[2]))
+        if report is not None and window and (step + 1) % 50 == 0:
+            report(PolishReport(step + 1, time.monotonic() - began, *np.mean(window, axis=0).tolist()))
+            window = []
+        if (step + 1) % training.save_every == 0 or step + 1 == training.steps:
+            codec.save(out)
+    codec.eval().requires_grad_(False)
+    return codec
+
+
+def _judge(judge: MultiScaleStftDiscriminator, wave: Tensor) -> list[Judgement]:
+    with torch.autocast(wave.device.type, torch.bfloat16):
+        judgements: list[Judgement] = judge(wave)
+    return judgements
+
+
+def _update(optimiser: torch.optim.Optimizer, module: nn.Module, loss: Tensor) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(module.parameters(), 10.0)
+    optimiser.step()
