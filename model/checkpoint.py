@@ -25,6 +25,7 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.weights import read_safetensors
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import CheckpointError
+from sled_tts.model.quantization import Precision
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import Tokenizer
 
@@ -181,8 +182,12 @@ def load_bundle(
     codec: str | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    precision: Precision = Precision.FP32,
 ) -> ModelBundle:
-    """Load a model and its codec, ready for inference. Raises CheckpointError or ConfigError."""
+    """Load a model and its codec, ready for inference; `precision` is how a CPU holds the network's weights.
+
+    Raises CheckpointError or ConfigError.
+    """
     folder = resolve(spec)
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
@@ -211,7 +216,7 @@ def load_bundle(
     return ModelBundle(
         name=extras.name,
         config=config,
-        sled=sled.to(device=device, dtype=dtype).prepare_for_inference(),
+        sled=sled.to(device=device, dtype=dtype).prepare_for_inference(precision),
         tokenizer=tokenizer,
         codec=loaded_codec.to(device),
         extras=extras,

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sled_tts.model.config import SledConfig
+from sled_tts.model.quantization import Precision, Projection
 
 _EPS = 1e-6
 
@@ -36,9 +37,9 @@ class GeneratorBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.mlp = nn.Sequential(Projection(width, width), nn.SiLU(), Projection(width, width))
         self.noise_ln = nn.LayerNorm(width, eps=_EPS)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 3 * width))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), Projection(width, 3 * width))
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         shift, scale, gate = modulation.chunk(3, dim=-1)
@@ -51,8 +52,8 @@ class FinalLayer(nn.Module):
 
     def __init__(self, width: int, latent_dim: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, latent_dim)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+        self.linear = Projection(width, latent_dim)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), Projection(width, 2 * width))
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         shift, scale = modulation.chunk(2, dim=-1)
@@ -66,8 +67,8 @@ class Generator(nn.Module):
     def __init__(self, config: SledConfig) -> None:
         super().__init__()
         width = config.generator.width
-        self.cond_embed = nn.Linear(config.hidden_size, width)
-        self.input_proj = nn.Linear(config.generator.noise_channels, width)
+        self.cond_embed = Projection(config.hidden_size, width)
+        self.input_proj = Projection(config.generator.noise_channels, width)
         self.res_blocks = nn.ModuleList([GeneratorBlock(width) for _ in range(config.generator.depth)])
         self.final_layer = FinalLayer(width, config.latent_dim)
 
@@ -91,6 +92,13 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, noise: Tensor) -> Tensor:
         return self.from_modulation(z, self.modulation(noise))
+
+    def pack(self, precision: Precision) -> None:
+        """Pack every weight; input and output are small and in the units of noise and latents: they stay in fp32."""
+        exact = (self.input_proj, self.final_layer.linear)
+        for module in self.modules():
+            if isinstance(module, Projection):
+                module.pack(Precision.FP32 if module in exact else precision)
 
     @torch.no_grad()
     def init_weights(self) -> None:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sled_tts.model.config import SledConfig
+from sled_tts.model.quantization import Kernel, Precision, Projection, pack
 
 
 class RMSNorm(nn.Module):
@@ -65,17 +66,17 @@ class Attention(nn.Module):
         size = config.hidden_size
         self.heads, self.head_dim = config.num_attention_heads, config.head_dim
         self.dropout = config.attention_dropout
-        self.q_proj = nn.Linear(size, size, bias=False)
-        self.k_proj = nn.Linear(size, size, bias=False)
-        self.v_proj = nn.Linear(size, size, bias=False)
-        self.o_proj = nn.Linear(size, size, bias=False)
-        self.fused: Tensor | None = None
+        self.q_proj = Projection(size, size, bias=False)
+        self.k_proj = Projection(size, size, bias=False)
+        self.v_proj = Projection(size, size, bias=False)
+        self.o_proj = Projection(size, size, bias=False)
+        self.fused: Kernel | None = None
 
     def _qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Three tensors `[..., heads, head_dim]`."""
         shape = (*x.shape[:-1], self.heads, self.head_dim)
         if self.fused is not None:
-            q, k, v = F.linear(x, self.fused).chunk(3, dim=-1)
+            q, k, v = self.fused(x).chunk(3, dim=-1)
         else:
             q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         return q.reshape(shape), k.reshape(shape), v.reshape(shape)
@@ -117,15 +118,15 @@ class SwiGLU(nn.Module):
     def __init__(self, config: SledConfig) -> None:
         super().__init__()
         size, inner = config.hidden_size, config.intermediate_size
-        self.gate_proj = nn.Linear(size, inner, bias=False)
-        self.up_proj = nn.Linear(size, inner, bias=False)
-        self.down_proj = nn.Linear(inner, size, bias=False)
+        self.gate_proj = Projection(size, inner, bias=False)
+        self.up_proj = Projection(size, inner, bias=False)
+        self.down_proj = Projection(inner, size, bias=False)
         self.activation_dropout = config.activation_dropout
-        self.fused: Tensor | None = None
+        self.fused: Kernel | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fused is not None:
-            gate, up = F.linear(x, self.fused).chunk(2, dim=-1)
+            gate, up = self.fused(x).chunk(2, dim=-1)
         else:
             gate, up = self.gate_proj(x), self.up_proj(x)
         inner = F.dropout(F.silu(gate) * up, self.activation_dropout, self.training)
@@ -155,8 +156,11 @@ class DecoderLayer(nn.Module):
         return self._feed_forward(x + self.self_attn.cached(self.input_layernorm(x), keys, values, plan))
 
     @torch.no_grad()
-    def fuse(self) -> None:
-        """Lay q, k, v and gate, up side by side: two matrix products fewer a layer."""
+    def pack(self, precision: Precision) -> None:
+        """Lay q, k, v and gate, up side by side, two matrix products fewer a layer, and pack every weight."""
         attention, mlp = self.self_attn, self.mlp
-        attention.fused = torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
-        mlp.fused = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
+        qkv = [attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]
+        attention.fused = pack(torch.cat(qkv), None, precision)
+        mlp.fused = pack(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]), None, precision)
+        attention.o_proj.pack(precision)
+        mlp.down_proj.pack(precision)

@@ -16,6 +16,7 @@ from sled_tts.model.errors import ModelError
 from sled_tts.model.generator import Generator
 from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.layers import DecoderLayer, RaggedPlan, RMSNorm, rotary_table
+from sled_tts.model.quantization import Precision, Projection
 
 
 class Backbone(nn.Module):
@@ -47,7 +48,7 @@ class Sled(nn.Module):
         self.config = config
         size = config.hidden_size
         self.model = Backbone(config)
-        self.z_proj = nn.Linear(config.latent_dim, size)
+        self.z_proj = Projection(config.latent_dim, size)
         self.z_proj_ln = nn.LayerNorm(size, eps=1e-6)
         self.eos_head = nn.Linear(size, 1, bias=False)
         self.scoreloss = ScoreLoss(config)
@@ -153,12 +154,26 @@ class Sled(nn.Module):
         out: Tensor = self.model.norm(x)
         return out
 
-    def prepare_for_inference(self) -> Sled:
-        """Evaluation mode, frozen, projections fused. The state dict is unchanged."""
+    def prepare_for_inference(self, precision: Precision = Precision.FP32) -> Sled:
+        """Evaluation mode, frozen, projections fused and packed. The state dict is unchanged.
+
+        `precision` is for the large matrices, on a CPU; the layers that touch latents and noise stay in fp32.
+        """
         self.eval().requires_grad_(False)
         for layer in self.layers:
-            layer.fuse()
+            layer.pack(precision)
+        self.z_proj.pack(Precision.FP32)
+        self.generator.pack(precision)
         return self
+
+    def release_weights(self) -> None:
+        """Keep only the packed copy of what is packed; the model can no longer be saved."""
+        for module in self.model.layers.modules():
+            if isinstance(module, Projection):
+                module.release()
+        for module in [self.z_proj, *self.generator.modules()]:
+            if isinstance(module, Projection):
+                module.release()
 
     @torch.no_grad()
     def init_weights(self) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything CI runs, in an environment that has .[server,eval,dev].
+# Everything CI runs, in an environment that has .[server,train,eval,dev].
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python scripts/site_paths.py

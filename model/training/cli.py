@@ -9,6 +9,8 @@ from typing import Annotated
 
 import torch
 import typer
+from rich.console import Console
+from rich.progress import Progress
 from safetensors.torch import load_file
 
 from sled_tts.model.checkpoint import load_sled_state, save_bundle
@@ -49,6 +51,34 @@ def corpus(work: Work, texts: Annotated[Path, typer.Argument(help="One sentence 
     lines = [line.strip() for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
     count, hours = synthesise_corpus(lines, work / "corpus", hop=small_codec_config().hop_length)
     typer.echo(f"{count} of {len(lines)} utterances, {hours:.2f} h")
+
+
+@app.command()
+def recordings(
+    work: Work,
+    manifest: Annotated[Path, typer.Argument(help="LibriHeavy-style JSON lines, or any lhotse CutSet.")],
+    root: Annotated[Path | None, typer.Option(help="Where relative audio paths start; the manifest's folder.")] = None,
+    longest_s: Annotated[float, typer.Option(help="Longer cuts are reported, not shortened.")] = 35.0,
+    lock_pitch: Annotated[bool, typer.Option(help="Re-speak at a constant pitch on the frame grid.")] = True,
+    align: Annotated[bool, typer.Option(help="Find phones and phrases with pocketsphinx.")] = True,
+    skip_bad: Annotated[bool, typer.Option(help="Go on without the cuts that cannot be used.")] = False,
+) -> None:
+    """Make a corpus of recorded speech from a manifest."""
+    # Here, so that synthetic training needs none of the train extra.
+    from sled_tts.model.training.manifests import Limits, read_manifest
+    from sled_tts.model.training.recordings import Preparation, prepare_recordings
+
+    cuts, report = read_manifest(manifest, Limits(longest_s=longest_s), root)
+    typer.echo(str(report))
+    if report.problems and not skip_bad:
+        raise typer.BadParameter("some cuts cannot be used; mend them, or pass --skip-bad to go on without them")
+    how = Preparation(hop=small_codec_config().hop_length, lock_pitch=lock_pitch, align=align)
+    with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("recordings", total=len(cuts))
+        count, hours = prepare_recordings(
+            cuts, work / "corpus", how, lambda done: progress.update(bar, completed=done)
+        )
+    typer.echo(f"{count} utterances, {hours:.2f} h")
 
 
 @app.command()

@@ -1,0 +1,144 @@
+"""From a manifest of recordings to a training corpus: whole frames, optionally pitch-locked, phones where known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from lhotse import MonoCut
+
+from sled_tts.model.training.alignment import RATE, Aligned, Aligner
+from sled_tts.model.training.pitch import PITCHES_HZ, lock_pitch, median_pitch, nearest_pitch
+from sled_tts.model.training.synthetic import CorpusItem
+
+Float64 = npt.NDArray[np.float64]
+
+_LEAD_S, _TRAIL_S = 0.06, 0.12
+_PITCH_SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How recordings become a corpus. `level` is the RMS every utterance gets (peaks stay below 0.95).
+
+    `lock_pitch`: see `pitch`. `phrase_s`: cut utterances longer than this at pauses (needs the alignment).
+    """
+
+    rate: int = RATE
+    hop: int = 320
+    level: float = 0.07
+    lock_pitch: bool = True
+    pitches_hz: tuple[float, ...] = PITCHES_HZ
+    align: bool = True
+    phrase_s: float = 8.0
+    pause_s: float = 0.14
+    shortest_phrase_s: float = 1.2
+
+
+def prepare_recordings(
+    cuts: Sequence[MonoCut],
+    folder: Path,
+    how: Preparation,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[int, float]:
+    """Write `folder/audio.i16` and `folder/items.jsonl` from cuts of any rate; returns (utterances, hours).
+
+    The speaker is the supervision's, or the recording's folder where there is none. `progress` hears how many cuts
+    are done. Raises ModelError for speakers without voiced speech.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    by_speaker: dict[str, list[MonoCut]] = {}
+    for cut in cuts:
+        by_speaker.setdefault(speaker_of(cut), []).append(cut)
+    pitches = {name: _speaker_pitch(own, how) for name, own in by_speaker.items()} if how.lock_pitch else {}
+    aligner = Aligner.create() if how.align else None
+    writer = _Writer(folder, how)
+    with (folder / "audio.i16.partial").open("wb") as audio, (folder / "items.jsonl.partial").open("w") as items:
+        for done, cut in enumerate(cuts, 1):
+            name = speaker_of(cut)
+            wave = trim_silence(_load(cut, how.rate), how.rate)
+            if how.lock_pitch:
+                wave = lock_pitch(wave, how.rate, pitches[name])
+            samples = _to_samples(wave, how)
+            text = cut.supervisions[0].text.strip()
+            aligned = aligner.align(samples, text) if aligner is not None else None
+            for piece, words, labels in _pieces(samples, text, aligned, how):
+                audio.write(piece.tobytes())
+                items.write(json.dumps(asdict(writer.item(words, piece, labels, name))) + "\n")
+            progress(done)
+    (folder / "audio.i16.partial").replace(folder / "audio.i16")
+    (folder / "items.jsonl.partial").replace(folder / "items.jsonl")
+    return writer.count, writer.offset * how.hop / how.rate / 3600
+
+
+def speaker_of(cut: MonoCut) -> str:
+    """The supervision's speaker, or the name of the folder the recording lies in."""
+    return cut.supervisions[0].speaker or Path(cut.recording.sources[0].source).parent.name
+
+
+def trim_silence(wave: Float64, rate: int) -> Float64:
+    """Without what is quieter than 2 % of the loudest 10 ms at either end, a little of it kept."""
+    window = rate // 100
+    windows = wave[: len(wave) // window * window].reshape(-1, window)
+    level = np.sqrt(np.square(windows).mean(axis=1))
+    loud = np.flatnonzero(level > max(0.02 * level.max(initial=0.0), 1e-4))
+    if not len(loud):
+        return wave
+    first = max(0, int(loud[0]) * window - int(_LEAD_S * rate))
+    last = min(len(wave), (int(loud[-1]) + 1) * window + int(_TRAIL_S * rate))
+    return wave[first:last]
+
+
+@dataclass
+class _Writer:
+    folder: Path
+    how: Preparation
+    count: int = 0
+    offset: int = 0
+
+    def item(self, text: str, piece: npt.NDArray[np.int16], labels: list[str], speaker: str) -> CorpusItem:
+        frames = len(piece) // self.how.hop
+        item = CorpusItem(self.count, text, self.offset, frames, labels, speaker)
+        self.count, self.offset = self.count + 1, self.offset + frames
+        return item
+
+
+def _load(cut: MonoCut, rate: int) -> Float64:
+    """Mono samples `[N]` of the cut at `rate`, without offset."""
+    wave = cut.resample(rate).load_audio()[0].astype(np.float64)
+    return np.ascontiguousarray(wave - wave.mean())
+
+
+def _speaker_pitch(cuts: Sequence[MonoCut], how: Preparation) -> float:
+    spread = cuts[:: max(1, len(cuts) // _PITCH_SAMPLES)][:_PITCH_SAMPLES]
+    return nearest_pitch(median_pitch((_load(cut, how.rate) for cut in spread), how.rate), how.pitches_hz)
+
+
+def _to_samples(wave: Float64, how: Preparation) -> npt.NDArray[np.int16]:
+    """At the corpus's level, padded to whole frames."""
+    wave = np.pad(wave, (0, -len(wave) % how.hop))
+    wave = wave * (how.level / max(float(np.sqrt(np.square(wave).mean())), 1e-5))
+    wave = wave * min(1.0, 0.95 / max(float(np.abs(wave).max()), 1e-5))
+    return (wave * 32767).astype("<i2")
+
+
+def _pieces(
+    samples: npt.NDArray[np.int16], text: str, aligned: Aligned | None, how: Preparation
+) -> list[tuple[npt.NDArray[np.int16], str, list[str]]]:
+    """(samples, text, phone labels) of the utterance, or of its phrases when it is long and they are known."""
+    frames, frame_s = len(samples) // how.hop, how.hop / how.rate
+    labels = aligned.phone_labels(frames, frame_s) if aligned is not None else []
+    written = text.split()
+    if aligned is None or frames * frame_s <= how.phrase_s or len(written) != len(aligned.words):
+        return [(samples, text, labels)]
+    pieces = []
+    for first, last in aligned.phrases(how.pause_s, how.shortest_phrase_s):
+        begin = max(0, int((aligned.words[first][1] - _LEAD_S) / frame_s))
+        end = min(frames, int((aligned.words[last - 1][2] + _LEAD_S) / frame_s) + 1)
+        span = samples[begin * how.hop : end * how.hop]
+        pieces.append((span, " ".join(written[first:last]), labels[begin:end]))
+    return pieces
