@@ -82,10 +82,13 @@ def recordings(
 
 
 @app.command()
-def codec(work: Work, steps: int = 6000, resume: bool = False, freeze_encoder: bool = False) -> None:
-    """Train the codec (`--resume` continues; `--freeze-encoder` improves the decoder under fixed latents)."""
+def codec(
+    work: Work, steps: int = 6000, resume: bool = False, freeze_encoder: bool = False, quantize: bool = False
+) -> None:
+    """Train the codec (`--resume` continues; `--freeze-encoder` improves the decoder under fixed latents;
+    `--quantize` trains through the residual quantiser)."""
     folder = work / "codec"
-    training = replace(CodecTraining(), steps=steps, freeze_encoder=freeze_encoder)
+    training = replace(CodecTraining(), steps=steps, freeze_encoder=freeze_encoder, quantize=quantize)
     start = Codec.load(folder) if resume else None
     train_codec(work / "corpus", small_codec_config(), training, folder, start=start)
 

@@ -21,12 +21,14 @@ from sled_tts.model.codec.networks import init_for_training
 from sled_tts.model.errors import ModelError
 from sled_tts.model.training.spectral import MelLoss, waveform_loss
 from sled_tts.model.training.synthetic import read_audio
+from sled_tts.model.training.vq import EmaCodebooks
 
 
 @dataclass(frozen=True)
 class CodecTraining:
     """Hyper-parameters. `spectral_from`: first the waveform alone, since its gradient is usable from the
-    first step; then mel terms and noise ramp up over 400 steps."""
+    first step; then mel terms and noise ramp up over 400 steps. `quantize`: the decoder reads RVQ output with EMA
+    codebooks from then on (Encodec's own way); otherwise the codebooks are fitted at the end."""
 
     steps: int = 6000
     batch: int = 8
@@ -39,6 +41,8 @@ class CodecTraining:
     noise: float = 0.25
     spectral_from: int = 500
     freeze_encoder: bool = False
+    quantize: bool = False
+    commitment_weight: float = 0.25
     rvq_latents: int = 20_000
     seed: int = 0
 
@@ -85,6 +89,7 @@ def train_codec(
     gain = 1.0 if start is not None else float(0.1 / sample.std())
     trained = [p for p in [*codec.parameters(), *envelope.parameters()] if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=training.lr, betas=(0.8, 0.99), weight_decay=0.0)
+    codebooks = EmaCodebooks(codec.quantizer, seed=training.seed)
     hop = config.hop_length
     frames = int(training.seconds * config.sampling_rate) // hop
     starts = np.random.default_rng(training.seed)
@@ -97,10 +102,15 @@ def train_codec(
         first = starts.integers(0, len(audio) // hop - frames, training.batch) * hop
         wave = torch.from_numpy(np.stack([audio[a : a + frames * hop] for a in first]).astype(np.float32) / 32768)
         latents = codec.encoder(wave[:, None] * gain)
-        noisy = latents + training.noise * ramp * torch.randn_like(latents)
+        read, commitment = latents, torch.zeros(())
+        if training.quantize and ramp > 0:
+            quantised, commitment = codebooks(latents.transpose(1, 2))
+            read = quantised.transpose(1, 2)
+        noisy = read + training.noise * ramp * torch.randn_like(latents)
         got, want = codec.decoder(noisy)[:, 0] / gain * level, wave * level
         loss = training.waveform_weight * waveform_loss(got, want)
         loss = loss + ramp * training.latent_penalty * latents.square().mean()
+        loss = loss + training.commitment_weight * commitment
         if ramp > 0:
             loss = loss + training.mel_weight * ramp * mel(got, want)
         if not training.freeze_encoder:
@@ -117,7 +127,8 @@ def train_codec(
                   f"{time.monotonic() - began:.0f} s", flush=True)  # fmt: skip
     _fold_gain(codec, gain)
     codec.eval().requires_grad_(False)
-    _fit_quantizer(codec, audio, training)
+    if not training.quantize:
+        _fit_quantizer(codec, audio, training)
     codec.save(out)
     return codec
 
