@@ -33,6 +33,9 @@ Models = Annotated[
 Slots = Annotated[int | None, typer.Option("--slots", help="Streams that can run at once.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads of the model.")]
 Keys = Annotated[list[str] | None, typer.Option("--api-key", help="Refuse requests without it; repeatable.")]
+Weights = Annotated[
+    str | None, typer.Option("--precision", help="Weights as auto, fp32, bf16 or int8 (CPU); auto is the exact one.")
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -43,6 +46,7 @@ def serve(
     slots: Slots = None,
     threads: Threads = None,
     device: Device = None,
+    precision: Weights = None,
     api_key: Keys = None,
     demo: Annotated[Path | None, typer.Option("--demo", help="Speak a sentence into this wav file once ready.")] = None,
     log_level: Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")] = None,
@@ -51,7 +55,7 @@ def serve(
     console = Console(stderr=True)
     settings = _settings(
         console, model=_tuple(model), host=host, port=port, slots=slots, threads=threads, device=device,
-        api_key=_tuple(api_key), log_level=log_level,
+        precision=precision, api_key=_tuple(api_key), log_level=log_level,
     )  # fmt: skip
     configure_logging(settings.log_level, json=settings.log_json)
     try:
@@ -60,7 +64,11 @@ def serve(
             from sled_tts.server.wiring import load_service
 
             service = load_service(
-                settings.model, slots=settings.slots, threads=settings.threads, device=settings.device
+                settings.model,
+                slots=settings.slots,
+                threads=settings.threads,
+                device=settings.device,
+                precision=settings.precision,
             )
         app = create_app(settings, service)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -126,10 +134,12 @@ async def _demo(settings: Settings, port: int, console: Console, path: Path) -> 
         console.print(f"[yellow]the sentence ended by {spoken.finish_reason}, not by the model[/]")
 
 
-def doctor(model: Models = None, device: Device = None, threads: Threads = None) -> None:
+def doctor(model: Models = None, device: Device = None, threads: Threads = None, precision: Weights = None) -> None:
     """Check device, weights, codec and a real synthesis, and say what is slow and why. Exit code 1 on failure."""
     console = Console()
-    settings = _settings(console, model=_tuple(model), device=device, threads=threads, log_level="warning")
+    settings = _settings(
+        console, model=_tuple(model), device=device, threads=threads, precision=precision, log_level="warning"
+    )
     configure_logging(settings.log_level, json=settings.log_json)
     if not examine(settings, console):
         raise typer.Exit(1)

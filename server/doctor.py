@@ -24,6 +24,8 @@ from sled_tts.server.service import LoadedModel, Reference, SpeechService, Utter
 from sled_tts.server.settings import Settings
 
 T = TypeVar("T")
+_WEIGHT_BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
+_SMALLER = {"fp32": "--precision int8, a smaller model", "bf16": "--precision int8", "int8": "A smaller model"}
 _PACKAGES = ("torch", "tokenizers", "safetensors", "fastapi", "uvicorn", "websockets", "soxr", "soundfile")
 
 
@@ -92,17 +94,21 @@ def speed_remarks(
     """What is slow and why, in sentences. `bandwidth` in bytes a second, `load` runnable processes on the machine."""
     remarks = []
     model = next(m for m in models if m.name == warm.model)
+    if model.thread_times:
+        measured = ", ".join(f"{threads}: {seconds * 1000:.1f} ms" for threads, seconds in model.thread_times)
+        remarks.append(f"CPU threads: {model.threads}, by measurement (four frames with {measured}).")
     cores = os.cpu_count() or 1
     if warm.rtf < 1.0:
         remarks.append(f"Fast enough: {warm.rtf:.2f} s of work for a second of speech.")
     else:
         remarks.append(f"Too slow: {warm.rtf:.2f} s of work for a second of speech; listeners will hear gaps.")
     if bandwidth is not None and model.device.startswith("cpu"):
-        floor = model.parameters * 4 * model.frame_rate / bandwidth
+        read = model.parameters * _WEIGHT_BYTES[model.precision]
+        floor = read * model.frame_rate / bandwidth
         if floor > 0.1 * warm.rtf:
             remarks.append(
-                f"Every step reads {model.parameters * 4 / 1e6:.0f} MB of weights; memory alone allows RTF {floor:.2f} "
-                f"on one thread. A smaller model or a GPU is what helps."
+                f"Every step reads {read / 1e6:.0f} MB of weights ({model.precision}); memory alone allows "
+                f"RTF {floor:.2f} on one thread. {_SMALLER[model.precision]} or a GPU is what helps."
             )
         else:
             remarks.append(
@@ -127,7 +133,9 @@ def _versions() -> str:
 def _load(settings: Settings) -> SpeechService:
     from sled_tts.server.wiring import load_service
 
-    return load_service(settings.model, slots=2, threads=settings.threads, device=settings.device)
+    return load_service(
+        settings.model, slots=2, threads=settings.threads, device=settings.device, precision=settings.precision
+    )
 
 
 async def _clone(service: SpeechService) -> float:
@@ -144,7 +152,7 @@ async def _clone(service: SpeechService) -> float:
 def _describe(service: SpeechService) -> str:
     return "; ".join(
         f"{m.name}: {m.kind}, {m.parameters / 1e6:.1f} M parameters, {m.positions} positions, "
-        f"codec {m.sampling_rate} Hz at {m.frame_rate:g} frames a second, on {m.device}"
+        f"codec {m.sampling_rate} Hz at {m.frame_rate:g} frames a second, on {m.device} in {m.precision}"
         for m in service.models
     )
 

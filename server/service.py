@@ -13,7 +13,11 @@ from sled_tts.server.engine.stats import EngineStats
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """One checkpoint in memory. `n`, `m` are its own pacing, None when it is offline; `parameters` a count."""
+    """One checkpoint in memory. `n`, `m` are its own pacing, None when it is offline; `parameters` a count.
+
+    `precision` is that of the weights; `threads` the CPU threads of a step, `thread_times` what they were chosen by:
+    (threads, seconds for a chunk of one stream), empty when they were given.
+    """
 
     name: str
     kind: str
@@ -25,6 +29,9 @@ class LoadedModel:
     positions: int
     device: str
     parameters: int
+    precision: str = "fp32"
+    threads: int | None = None
+    thread_times: tuple[tuple[int, float], ...] = ()
 
     @property
     def frame_rate(self) -> float:

@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     slots: int = Field(default=16, ge=1, le=4096)
     threads: int | None = Field(default=None, ge=1, le=1024)
     api_key: Names = ()

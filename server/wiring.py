@@ -16,6 +16,8 @@ import torch
 
 from sled_tts.model.checkpoint import ModelBundle, load_bundle
 from sled_tts.model.errors import ConfigError
+from sled_tts.model.quantization import Precision
+from sled_tts.model.tuning import ThreadChoice, choose_threads, frame_work
 from sled_tts.server.engine.bridge import EngineBridge
 from sled_tts.server.engine.chunks import ChunkPolicy
 from sled_tts.server.engine.engine import Engine
@@ -53,7 +55,16 @@ _CHARS_PER_SECOND, _SAFE_PART = 14.0, 0.6
 class Voicebox:
     """One loaded checkpoint and its engine thread."""
 
-    def __init__(self, bundle: ModelBundle, *, slots: int, device: str, positions: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        *,
+        slots: int,
+        device: str,
+        positions: int | None = None,
+        precision: str = "fp32",
+        threads: ThreadChoice | None = None,
+    ) -> None:
         self.bundle = bundle
         runner = SledRunner(
             bundle.sled,
@@ -79,6 +90,9 @@ class Voicebox:
             positions=info.positions,
             device=device,
             parameters=sum(p.numel() for p in bundle.sled.parameters()),
+            precision=precision,
+            threads=None if threads is None else threads.threads,
+            thread_times=() if threads is None else threads.times,
         )
 
     @property
@@ -226,17 +240,40 @@ class LocalSpeechService:
 
 
 def load_service(
-    specs: Sequence[str], *, slots: int = 16, threads: int | None = None, device: str = "auto", codec: str | None = None
+    specs: Sequence[str],
+    *,
+    slots: int = 16,
+    threads: int | None = None,
+    device: str = "auto",
+    codec: str | None = None,
+    precision: str = "auto",
 ) -> LocalSpeechService:
     """Load one or several checkpoints and start their engines. Blocking; raises ModelError.
 
-    `slots` is the number of utterances at once, for each model; `threads` the cores torch may use, None for its own
-    choice; `auto` is the first GPU, or the CPU. On a GPU the network runs in bfloat16, the codec always in fp32.
+    `slots` is the number of utterances at once, for each model; `threads` the cores torch may use, None to measure
+    what is best; `device` `auto` is the first GPU, or the CPU. `precision` `auto` is fp32 on a CPU, bf16 on a GPU,
+    which has no int8; the codec always runs in fp32.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-    bundles = [load_bundle(spec, codec=codec, device=device, dtype=dtype) for spec in specs]
-    return LocalSpeechService([Voicebox(bundle, slots=slots, device=device) for bundle in bundles])
+    on_gpu = device.startswith("cuda")
+    held = Precision(("bf16" if on_gpu else "fp32") if precision == "auto" else precision)
+    if on_gpu and held is Precision.INT8:
+        raise ConfigError("precision int8 is for CPUs; a GPU takes bf16 or fp32", param="precision")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    dtype = torch.bfloat16 if on_gpu and held is Precision.BF16 else torch.float32
+    bundles = [load_bundle(spec, codec=codec, device=device, dtype=dtype, precision=held) for spec in specs]
+    choice = ThreadChoice(torch.get_num_threads(), ())
+    if not on_gpu:
+        if threads is None:
+            largest = max(bundles, key=lambda bundle: sum(p.numel() for p in bundle.sled.parameters()))
+            choice = choose_threads(frame_work(largest.sled, largest.codec))
+        for bundle in bundles:
+            bundle.sled.release_weights()
+    return LocalSpeechService(
+        [
+            Voicebox(bundle, slots=slots, device=device, precision=held, threads=None if on_gpu else choice)
+            for bundle in bundles
+        ]
+    )

@@ -1,0 +1,91 @@
+"""How many threads a CPU should step a model with: measured at start, because cores, caches and neighbours differ."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from sled_tts.model.codec.codec import Codec
+from sled_tts.model.kv_cache import KVCache
+from sled_tts.model.sled import Sled
+
+# A thread more must earn its keep: the event loop and the audio encoders want a core as well.
+_WORTHWHILE = 0.9
+_FRAMES_A_CHUNK = 4
+_PAST = 64
+
+
+@dataclass(frozen=True)
+class ThreadChoice:
+    """`times` holds (threads, seconds for a frame of one guided stream), in ascending order of threads."""
+
+    threads: int
+    times: tuple[tuple[int, float], ...]
+
+
+def thread_candidates(cores: int | None = None) -> tuple[int, ...]:
+    """1, 2, 4, ... up to the cores this process may use, and their number itself; OMP_NUM_THREADS is a bound."""
+    usable = cores or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    bound = os.environ.get("OMP_NUM_THREADS", "")
+    if bound.isdecimal() and int(bound):
+        usable = min(usable, int(bound))
+    powers = [2**k for k in range(usable.bit_length()) if 2**k <= usable]
+    return tuple(sorted({*powers, usable}))
+
+
+def pick(times: Sequence[tuple[int, float]]) -> int:
+    """The smallest number of threads that no larger one beats by a tenth."""
+    chosen, best = times[0]
+    for threads, seconds in times[1:]:
+        if seconds < _WORTHWHILE * best:
+            chosen, best = threads, seconds
+    return chosen
+
+
+def choose_threads(
+    work: Callable[[], object], candidates: Sequence[int] | None = None, rounds: int = 7
+) -> ThreadChoice:
+    """Time `work` with each number of threads, in turns, and set the best for this process.
+
+    Threads that have already run torch code keep their own setting: call it before the engine's thread starts.
+    """
+    candidates = candidates or thread_candidates()
+    best = dict.fromkeys(candidates, float("inf"))
+    for turn in range(rounds + 1 if len(candidates) > 1 else 0):
+        for threads in candidates:
+            torch.set_num_threads(threads)
+            began = time.perf_counter()
+            work()
+            if turn:
+                best[threads] = min(best[threads], time.perf_counter() - began)
+    times = tuple(best.items())
+    chosen = pick(times)
+    torch.set_num_threads(chosen)
+    return ThreadChoice(chosen, times if len(candidates) > 1 else ())
+
+
+def frame_work(sled: Sled, codec: Codec) -> Callable[[], None]:
+    """The work of one stream for one frame: a guided step, the generator, and its share of a decoded chunk."""
+    config = sled.config
+    cache = KVCache.allocate(config, 2, min(2 * _PAST, config.max_position_embeddings))
+    past = min(_PAST, cache.capacity - 1)
+    embeds = torch.zeros(2, config.hidden_size)
+    modulation = sled.generator.modulation(torch.zeros(1, config.generator.noise_channels))
+    decoder = codec.streaming_decoder(1)
+    first = codec.config.first_chunk_frames
+    decoder.decode([torch.zeros(first, codec.config.dimension)], [0])
+    chunk = [torch.zeros(_FRAMES_A_CHUNK, codec.config.dimension)]
+
+    @torch.inference_mode()
+    def work() -> None:
+        for _ in range(_FRAMES_A_CHUNK):
+            cache.lengths[:] = [past, past]
+            hidden = sled(embeds, cache, [0, 1], [1, 1])
+            sled.generator.from_modulation(hidden[:1], modulation)
+        decoder.decode(chunk, [0])
+
+    return work
