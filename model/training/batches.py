@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,16 @@ class Batch:
     speech_mask: Tensor
     phones: Tensor
     prompts: list[PromptSpan]
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(
+            self.ids.to(device),
+            self.text_mask.to(device),
+            self.latents.to(device),
+            self.speech_mask.to(device),
+            self.phones.to(device),
+            self.prompts,
+        )
 
 
 @dataclass(frozen=True)
@@ -137,27 +147,56 @@ class Pairing:
     max_frames: int = 200
 
 
-def paired_batches(
-    corpus: Corpus, positions: int, pairing: Pairing, rng: np.random.Generator
-) -> Iterator[list[tuple[CorpusItem | None, CorpusItem]]]:
-    """Endless epochs of batches of (prompt, item) whose padded size stays within `positions`.
+Pair = tuple[CorpusItem | None, CorpusItem]
 
-    Prompts are drawn anew each epoch among the same speaker's short utterances.
+
+@dataclass
+class PairedBatches:
+    """Batches of (prompt, item) whose padded size stays within `positions`; batch i is a function of the seed and i.
+
+    An epoch holds every utterance once; prompts are drawn anew each epoch among the same speaker's short utterances.
     """
-    candidates: dict[str, list[int]] = {}
-    sizes = [item.frames + len(corpus.tokenizer.encode(item.text)) for item in corpus.items]
-    for index, item in enumerate(corpus.items):
-        if item.frames <= pairing.max_frames:
-            candidates.setdefault(item.speaker, []).append(index)
-    while True:
+
+    corpus: Corpus
+    positions: int
+    pairing: Pairing
+    seed: int
+    _sizes: list[int] = field(init=False, repr=False)
+    _candidates: dict[str, list[int]] = field(init=False, repr=False)
+    _epoch: list[list[Pair]] = field(default_factory=list, init=False, repr=False)
+    _number: int = field(default=-1, init=False, repr=False)
+    _first: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        items, tokenizer = self.corpus.items, self.corpus.tokenizer
+        self._sizes = [item.frames + len(tokenizer.encode(item.text)) for item in items]
+        self._candidates = {}
+        for index, item in enumerate(items):
+            if item.frames <= self.pairing.max_frames:
+                self._candidates.setdefault(item.speaker, []).append(index)
+
+    def __getitem__(self, index: int) -> list[Pair]:
+        """Batch `index >= 0`. Going forward is cheap; going back starts over."""
+        if index < self._first:
+            self._epoch, self._number, self._first = [], -1, 0
+        while index >= self._first + len(self._epoch):
+            self._first += len(self._epoch)
+            self._number += 1
+            self._epoch = self._make_epoch(np.random.default_rng([self.seed, self._number]))
+        return self._epoch[index - self._first]
+
+    def _make_epoch(self, rng: np.random.Generator) -> list[list[Pair]]:
+        items = self.corpus.items
         prompts: list[int | None] = []
-        for index, item in enumerate(corpus.items):
-            others = candidates.get(item.speaker, [])
-            drawn = others[rng.integers(len(others))] if others and rng.random() < pairing.share else index
+        for index, item in enumerate(items):
+            others = self._candidates.get(item.speaker, [])
+            drawn = others[rng.integers(len(others))] if others and rng.random() < self.pairing.share else index
             prompts.append(None if drawn == index else drawn)
-        lengths = [own + (0 if p is None else sizes[p]) for own, p in zip(sizes, prompts, strict=True)]
-        for batch in _one_epoch(lengths, positions, rng):
-            yield [(None if (p := prompts[i]) is None else corpus.items[p], corpus.items[i]) for i in batch]
+        lengths = [own + (0 if p is None else self._sizes[p]) for own, p in zip(self._sizes, prompts, strict=True)]
+        return [
+            [(None if (p := prompts[i]) is None else items[p], items[i]) for i in batch]
+            for batch in _one_epoch(lengths, self.positions, rng)
+        ]
 
 
 def _one_epoch(lengths: Sequence[int], positions: int, rng: np.random.Generator) -> Iterator[list[int]]:

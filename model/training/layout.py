@@ -27,17 +27,24 @@ class TrainingLayout:
     attention_mask: Tensor
     condition: Tensor
 
+    def to(self, device: torch.device) -> TrainingLayout:
+        if self.condition.device == device:
+            return self
+        parts = (self.text_index, self.speech_index, self.attention_mask, self.condition)
+        return TrainingLayout(*(part.to(device) for part in parts))
+
 
 def offline_layout(text_mask: Tensor, speech_mask: Tensor) -> TrainingLayout:
     """Text (left-padded) then speech (right-padded): `z_i` is the state just before frame i."""
     batch, text_len = text_mask.shape
     frames = speech_mask.shape[1]
-    columns = torch.arange(text_len + frames).expand(batch, -1)
+    device = text_mask.device
+    columns = torch.arange(text_len + frames, device=device).expand(batch, -1)
     return TrainingLayout(
         text_index=torch.where(columns < text_len, columns, -1),
         speech_index=torch.where(columns >= text_len, columns - text_len, -1),
         attention_mask=torch.cat([text_mask.bool(), speech_mask.bool()], dim=1),
-        condition=torch.arange(frames + 1).expand(batch, -1) + text_len - 1,
+        condition=torch.arange(frames + 1, device=device).expand(batch, -1) + text_len - 1,
     )
 
 
@@ -128,17 +135,22 @@ def layout_for(
     *,
     compact: bool = False,
     prompts: Sequence[PromptSpan] | None = None,
+    pacing: tuple[int, int] | None = None,
 ) -> TrainingLayout:
-    """The layout a model of this configuration trains on. Masks are `[B, T]` and `[B, S]`.
+    """The layout a model of this configuration trains on. Masks are `[B, T]` and `[B, S]`; the layout is on their
+    device. `pacing` is an n:m other than the configuration's.
 
     Raises ModelError for prompts in a layout that has no place for them.
     """
-    streaming = config.stream_n is not None and config.stream_m is not None
-    if prompts is not None and not (streaming and compact):
-        raise ModelError("prompts need the compact streaming layout; offline they are simply more text and speech")
+    device = text_mask.device
     if config.stream_n is None or config.stream_m is None:
+        if prompts is not None or pacing is not None:
+            raise ModelError("prompts and pacing need a streaming layout; offline a prompt is more text and speech")
         return offline_layout(text_mask, speech_mask)
+    n, m = pacing or (config.stream_n, config.stream_m)
     if compact:
         lengths = text_mask.sum(1).tolist(), speech_mask.sum(1).tolist()
-        return compact_streaming_layout(*lengths, config.stream_n, config.stream_m, prompts)
-    return streaming_layout(text_mask, speech_mask, config.stream_n, config.stream_m)
+        return compact_streaming_layout(*lengths, n, m, prompts).to(device)
+    if prompts is not None:
+        raise ModelError("prompts need the compact streaming layout")
+    return streaming_layout(text_mask.cpu(), speech_mask.cpu(), n, m).to(device)

@@ -86,24 +86,26 @@ def sled_loss(
     smooth: float = 0.0,
     compact: bool = False,
     prompts: Sequence[PromptSpan] | None = None,
+    pacing: tuple[int, int] | None = None,
 ) -> LossParts:
     """Training loss of one batch.
 
     `ids, text_mask [B, T]` (offline: left-padded; streaming: right-padded), `latents [B, S, D]`,
     `speech_mask [B, S]`, `noise`: two draws `[B, S, C]`. `speech_inputs` replaces the latents the network
     reads (not the targets), for noise augmentation; `compact` lays each row out by its own
-    lengths, `prompts` says how much of each row is a prompt. The energy is averaged over real frames; the stop loss
-    over `sum(frames + 1)` states with label 1 after the last frame (reference behaviour).
+    lengths, `prompts` says how much of each row is a prompt, `pacing` is an n:m other than the model's own.
+    The energy is averaged over real frames; the stop loss over
+    `sum(frames + 1)` states with label 1 after the last frame (reference behaviour).
     """
-    layout = layout_for(model.config, text_mask, speech_mask, compact=compact, prompts=prompts)
+    layout = layout_for(model.config, text_mask, speech_mask, compact=compact, prompts=prompts, pacing=pacing)
     z = condition_states(model, ids, latents if speech_inputs is None else speech_inputs, layout)
     logits = model.stop_logit(z)
     frames = speech_mask.sum(1)
-    steps = torch.arange(latents.shape[1] + 1)
+    steps = torch.arange(latents.shape[1] + 1, device=latents.device)
     label = (steps[None, :] == frames[:, None]).float()
     counted = steps[None, :] <= frames[:, None]
     stop = F.binary_cross_entropy_with_logits(
-        logits.float(), label, pos_weight=torch.tensor(stop_positive_weight), reduction="none"
+        logits.float(), label, pos_weight=torch.tensor(stop_positive_weight, device=latents.device), reduction="none"
     )
     stop = (stop * counted).sum() / counted.sum()
     states = z[:, :-1]

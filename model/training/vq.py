@@ -1,4 +1,4 @@
-"""Training a residual vector quantiser: exponential moving average codebooks (Encodec, arXiv 2210.13438, section 3.2)."""
+"""Training a residual vector quantiser: exponential moving average codebooks (Encodec, section 3.2)."""
 
 from __future__ import annotations
 

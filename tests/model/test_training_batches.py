@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import pickle
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +16,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
+from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import SPECIAL, Tokenizer, train_tokenizer
-from sled_tts.model.training.batches import Corpus, Pairing, collate, paired_batches
+from sled_tts.model.training.batches import Corpus, Pair, PairedBatches, Pairing, collate
 from sled_tts.model.training.layout import PromptSpan
-from sled_tts.model.training.loop import SledTraining, StepReport, train_sled
+from sled_tts.model.training.loop import SledTraining, StepReport, _micro_batch, train_sled
+from sled_tts.model.training.objective import Counts, Objective, micro_batch_loss
+from sled_tts.model.training.resume import write_atomically
 from sled_tts.model.training.synthetic import CorpusItem
 from tests.model.factories import tiny
-
-Pair = tuple[CorpusItem | None, CorpusItem]
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +50,12 @@ def corpus(bytes_only: Tokenizer) -> Corpus:
 
 
 def first_epoch(corpus: Corpus, pairing: Pairing, positions: int) -> Iterator[list[Pair]]:
-    seen = 0
-    for batch in paired_batches(corpus, positions, pairing, np.random.default_rng(3)):
-        yield batch
-        seen += len(batch)
-        if seen == len(corpus.items):
-            return
+    batches = PairedBatches(corpus, positions, pairing, seed=3)
+    seen = index = 0
+    while seen < len(corpus.items):
+        yield batches[index]
+        seen += len(batches[index])
+        index += 1
 
 
 def test_prompts_are_short_utterances_of_the_same_speaker(corpus: Corpus) -> None:
@@ -80,23 +88,149 @@ def test_a_prompted_utterance_is_both_texts_and_both_recordings(corpus: Corpus) 
     assert collate([both, second], left_pad_text=False).prompts == [both.prompt, PromptSpan()]
 
 
-def test_the_loop_learns_with_prompts_and_keeps_its_checkpoint(corpus: Corpus, tmp_path: Path) -> None:
-    config = replace(tiny(0, stream_n=3, stream_m=5)[0].config, vocab_size=len(SPECIAL) + 256)
-    training = SledTraining(
-        steps=100, positions=250, lr=4e-3, warmup=5, prompts=Pairing(0.8, 60), text_drop=0.2, save_every=50
-    )
+def test_a_batch_is_a_function_of_the_seed_and_its_number(corpus: Corpus) -> None:
+    there = PairedBatches(corpus, 200, Pairing(0.5, 60), seed=4)
+    forward = [there[index] for index in range(40)]
+    assert [there[index] for index in (39, 7, 8, 0)] == [forward[index] for index in (39, 7, 8, 0)]
+    assert PairedBatches(corpus, 200, Pairing(0.5, 60), seed=4)[25] == forward[25]
+    assert PairedBatches(corpus, 200, Pairing(0.5, 60), seed=5)[25] != forward[25]
+
+
+def streaming_config() -> SledConfig:
+    return replace(tiny(0, stream_n=3, stream_m=5)[0].config, vocab_size=len(SPECIAL) + 256)
+
+
+SHORT = SledTraining(
+    steps=12, positions=250, lr=4e-3, warmup=5, prompts=Pairing(0.8, 60), save_every=100, report_every=1,
+    objective=Objective(text_drop=0.2, precision="fp32"),
+)  # fmt: skip
+
+
+def run(corpus: Corpus, training: SledTraining, path: Path) -> tuple[dict[str, Tensor], list[StepReport]]:
     reports: list[StepReport] = []
-    model = train_sled(corpus, config, training, tmp_path / "sled.safetensors", report=reports.append)
+    model = train_sled(corpus, streaming_config(), training, path, report=reports.append)
+    return dict(model.state_dict()), reports
+
+
+def test_the_loop_learns_with_prompts_and_keeps_its_checkpoint(corpus: Corpus, tmp_path: Path) -> None:
+    training = replace(SHORT, steps=60, objective=Objective(text_drop=0.2), report_every=20)
+    state, reports = run(corpus, training, tmp_path / "sled.safetensors")
     assert reports[-1].stop < reports[0].stop
-    saved = Sled(config)
-    saved.load_state_dict(load_file(tmp_path / "sled.safetensors"))
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, saved.state_dict()[name])
+    saved = load_file(tmp_path / "sled.safetensors")
+    assert saved.keys() == state.keys()
+    assert all(torch.equal(saved[name], tensor) for name, tensor in state.items())
+
+
+def test_killed_and_resumed_ends_bit_for_bit_as_if_it_had_not_been(corpus: Corpus, tmp_path: Path) -> None:
+    whole, figures = run(corpus, SHORT, tmp_path / "whole.safetensors")
+
+    class Killed(Exception):
+        pass
+
+    def kill(report: StepReport) -> None:
+        if report.step == 8:
+            raise Killed
+
+    path = tmp_path / "cut.safetensors"
+    with pytest.raises(Killed):
+        train_sled(corpus, streaming_config(), replace(SHORT, save_every=5), path, report=kill)
+    resumed, rest = run(corpus, replace(SHORT, save_every=5), path)
+    assert [r.step for r in rest] == [6, 7, 8, 9, 10, 11, 12], "it goes on after the last save"
+    assert [r.energy for r in rest] == [r.energy for r in figures[5:]], "the same loss curve"
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
+
+
+def test_a_run_with_other_settings_is_not_resumed(corpus: Corpus, tmp_path: Path) -> None:
+    run(corpus, replace(SHORT, steps=2), tmp_path / "sled.safetensors")
+    before = (tmp_path / "sled.safetensors").read_bytes()
+    with pytest.raises(ModelError, match=r"other settings: lr \("):
+        run(corpus, replace(SHORT, steps=2, lr=1.0), tmp_path / "sled.safetensors")
+    (tmp_path / "sled.safetensors.run").write_bytes(b"half a file")
+    with pytest.raises(ModelError, match="no saved training run"):
+        run(corpus, SHORT, tmp_path / "sled.safetensors")
+    assert (tmp_path / "sled.safetensors").read_bytes() == before
+
+
+def test_accumulated_batches_weigh_by_their_frames(corpus: Corpus, tmp_path: Path) -> None:
+    """Two micro-batches of a step give the gradient of one batch with the rows of both."""
+    plain = replace(SHORT, steps=1, accumulation=2)
+    batches = PairedBatches(corpus, plain.positions, plain.prompts, plain.seed)
+    _, reports = run(corpus, plain, tmp_path / "two.safetensors")
+    torch.manual_seed(plain.seed)
+    model = Sled(streaming_config())
+    model.init_weights()
+    head = nn.Linear(model.config.hidden_size, len(corpus.phone_names))
+    parts = []
+    for index in (0, 1):
+        micro = _micro_batch(corpus, batches, plain, streaming_config(), index)
+        alone = Counts.of(micro.batch)
+        figures = micro_batch_loss(model, head, micro.batch, plain.objective, micro.seed, alone)[1]
+        parts.append((figures[0], alone.frames))
+    mean = sum(energy * frames for energy, frames in parts) / sum(frames for _, frames in parts)
+    assert reports[0].energy == pytest.approx(mean, rel=1e-5)
+
+
+def test_several_pacings_in_one_run(corpus: Corpus, tmp_path: Path) -> None:
+    training = replace(SHORT, pacings=((2, 4), (6, 11)))
+    batches = PairedBatches(corpus, 250, Pairing(), 0)
+    seen = {_micro_batch(corpus, batches, training, streaming_config(), i).pacing for i in range(12)}
+    assert seen == {(2, 4), (6, 11)}
+    _, reports = run(corpus, training, tmp_path / "sled.safetensors")
+    assert len(reports) == 12
 
 
 def test_a_loss_that_is_not_finite_stops_the_loop(corpus: Corpus, tmp_path: Path) -> None:
-    config = replace(tiny(0, stream_n=3, stream_m=5)[0].config, vocab_size=len(SPECIAL) + 256)
     corpus.latents[5] = np.inf
     with pytest.raises(ModelError, match="at step"):
-        train_sled(corpus, config, SledTraining(steps=20, positions=10_000), tmp_path / "sled.safetensors")
+        run(corpus, replace(SHORT, positions=10_000), tmp_path / "sled.safetensors")
     assert not (tmp_path / "sled.safetensors").exists()
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "kept.bin"
+    path.write_bytes(b"old")
+
+    def run_out(partial: Path) -> None:
+        partial.write_bytes(b"ne")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ModelError, match="No space left"):
+        write_atomically(path, run_out)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+WORKER = """
+import pickle, sys
+from pathlib import Path
+from sled_tts.model.training.workers import Workers
+from sled_tts.model.training.loop import train_sled
+corpus, config, training = pickle.loads(Path(sys.argv[1]).read_bytes())
+workers = Workers.from_environment("cpu")
+out = Path(sys.argv[2])
+reports = []
+train_sled(corpus, config, training, out, report=reports.append, workers=workers)
+if workers.leads:
+    out.with_suffix(".reports").write_bytes(pickle.dumps([r.energy for r in reports]))
+"""
+
+
+def test_two_processes_give_what_one_gives_with_the_doubled_batch(corpus: Corpus, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate", reason="the train extra is not installed")
+    training = replace(SHORT, steps=4)
+    (tmp_path / "job").write_bytes(pickle.dumps((corpus, streaming_config(), training)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, "-c", WORKER, str(tmp_path / "job"), str(tmp_path / "two.safetensors")]
+    both = [
+        subprocess.Popen(command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"})
+        for rank in (0, 1)
+    ]
+    assert [process.wait(120) for process in both] == [0, 0]
+    alone, reports = run(corpus, replace(training, accumulation=2), tmp_path / "one.safetensors")
+    energies = pickle.loads((tmp_path / "two.reports").read_bytes())
+    assert energies == pytest.approx([r.energy for r in reports], rel=1e-4)
+    for name, tensor in load_file(tmp_path / "two.safetensors").items():
+        torch.testing.assert_close(tensor, alone[name], atol=2e-3, rtol=0)

@@ -199,7 +199,8 @@ def test_a_prompt_is_a_fixed_prefix_of_its_row() -> None:
 
 
 def test_prompts_are_refused_where_the_layout_has_no_place_for_them() -> None:
-    model, _ = tiny(seed=5)
     mask = torch.ones(1, 4, dtype=torch.bool)
-    with pytest.raises(ModelError, match="compact streaming"):
-        layout_for(model.config, mask, mask, compact=True, prompts=[PromptSpan(1, 1)])
+    with pytest.raises(ModelError, match="streaming layout"):
+        layout_for(tiny(5)[0].config, mask, mask, compact=True, prompts=[PromptSpan(1, 1)])
+    with pytest.raises(ModelError, match="compact"):
+        layout_for(tiny(5, stream_n=2, stream_m=3)[0].config, mask, mask, prompts=[PromptSpan(1, 1)])
