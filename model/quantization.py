@@ -65,7 +65,7 @@ def pack(weight: Tensor, bias: Tensor | None, precision: Precision) -> Kernel:
         raise ConfigError(f"this processor has no kernels for precision {precision}", param="precision")
     if precision is Precision.INT8:
         return Int8Product.of(weight, bias)
-    if not torch.backends.mkldnn.is_available():
+    if not torch._C._has_mkldnn:
         return functools.partial(F.linear, weight=weight, bias=bias)
     return PackedProduct.of(weight, bias, torch.bfloat16 if precision is Precision.BF16 else torch.float32)
 
@@ -75,7 +75,7 @@ def available(precision: Precision) -> bool:
     """Whether `precision` can be used on this processor, by trying it."""
     if precision is Precision.FP32:
         return True
-    if not torch.backends.mkldnn.is_available():
+    if not torch._C._has_mkldnn:
         return False
     probe = torch.eye(32)
     try:

@@ -16,13 +16,13 @@ SETUPTOOLS: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(e
 
 
 def _tracked() -> list[Path]:
-    """Files of the three parts that belong to the project: what git knows and what it would add."""
+    """Files of the four parts that belong to the project: what git knows and what it would add."""
     listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "model", "server", "clients"],
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "model", "server", "clients", "bench"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if listing.returncode:  # an unpacked archive has no git
-        found = [p.relative_to(ROOT) for part in ("model", "server", "clients") for p in (ROOT / part).rglob("*")]
+        found = [p.relative_to(ROOT) for part in ("model", "server", "clients", "bench") for p in (ROOT / part).rglob("*")]
         return [p for p in found if (ROOT / p).is_file() and "__pycache__" not in p.parts]
     return [Path(line) for line in listing.stdout.splitlines() if (ROOT / line).is_file()]
 
@@ -51,7 +51,7 @@ def test_every_package_says_what_it_is(package: str) -> None:
 
 
 def test_the_namespace_is_nobodys() -> None:
-    assert set(SETUPTOOLS["package-dir"]) == {"sled_tts.model", "sled_tts.server", "sled_tts.clients"}
+    assert set(SETUPTOOLS["package-dir"]) == {f"sled_tts.{part}" for part in ("model", "server", "clients", "bench")}
     assert not (ROOT / "__init__.py").exists()
 
 

@@ -1,0 +1,1 @@
+"""`sled-tts bench`: what it costs to speak, on this machine."""

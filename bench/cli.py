@@ -1,0 +1,61 @@
+"""`sled-tts bench`, offered to the console script through the entry-point group `sled_tts.commands`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure: every command ends with a line of JSON.")
+
+Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads; unset lets torch decide.")]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Draw into this file (png, svg, pdf).")]
+Seed = Annotated[int, typer.Option("--seed", help="Of weights, texts and noise.")]
+Weights = Annotated[str, typer.Option("--precision", help="fp32, bf16 or int8.")]
+
+# Scripts that read their own arguments.
+_SCRIPTS = {
+    "engine": "Host time of a step with a model that computes nothing.",
+    "load": "Clients against a running server: first audio, gaps, underruns.",
+    "sweep": "How many streams before the first underrun.",
+    "soak": "Mixed load with abrupt disconnects for a long time.",
+    "gpu": "Kernels and graphs against eager fp32, and the rows of a GPU.",
+}
+
+
+@app.command()
+def reference(
+    checkout: Annotated[Path, typer.Option("--checkout", help="A checkout of ictnlp/SLED-TTS.")],
+    python: Annotated[str | None, typer.Option("--python", help="One with torch and transformers 4.47.")] = None,
+    batch: Annotated[list[int] | None, typer.Option("--batch", help="Streams at once; repeatable.")] = None,
+    frames: Annotated[int, typer.Option("--frames", min=10, help="Frames of an utterance.")] = 41,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Turns each implementation gets.")] = 3,
+    cfg_scale: Annotated[float, typer.Option("--cfg-scale", help="1 is unguided.")] = 2.0,
+    threads: Threads = None,
+    precision: Weights = "fp32",
+    seed: Seed = 0,
+) -> None:
+    """The public implementation and ours, same weights and inputs, in turns."""
+    from sled_tts.bench.reference import compare
+    from sled_tts.model.quantization import Precision
+
+    compare(checkout, python, batch or (1, 4, 16), frames, rounds, threads, Precision(precision), cfg_scale, seed)
+
+
+def _mount(name: str, about: str) -> None:
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+    @app.command(name, help=about, context_settings=settings)
+    def run(context: typer.Context) -> None:
+        sys.argv = [f"sled-tts bench {name}", *context.args]
+        code = importlib.import_module(f"sled_tts.bench.{name}").main()
+        raise typer.Exit(code or 0)
+
+
+for _name, _about in _SCRIPTS.items():
+    if importlib.util.find_spec(f"sled_tts.bench.{_name}") is not None:
+        _mount(_name, _about)
