@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sled_tts.model.errors import ModelError
-from sled_tts.model.interleave import Action, TurnCursor
+from sled_tts.model.interleave import Action, TurnCursor, prompt_block
 from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.sled import Sled
 
@@ -28,12 +28,17 @@ NoiseSource = Callable[[int], Tensor]
 @dataclass(frozen=True)
 class GenerationRequest:
     """One utterance: `ids` is `<s> ... </s>`; `prompt [P, D]` are latents of speech whose transcript opens
-    the text; `noise(step) -> [C]` is drawn once a frame. At most `max_frames` new frames are written."""
+    the text; `noise(step) -> [C]` is drawn once a frame. At most `max_frames` new frames are written.
+
+    With `prompt_ids` (`<s> ...`, streaming only) the prompt and its transcript are a block of their own in front
+    (see `interleave.prompt_block`), and `ids` is only what is to be said, `</s>` last, without `<s>`.
+    """
 
     ids: Sequence[int]
     noise: NoiseSource
     max_frames: int
     prompt: Tensor | None = None
+    prompt_ids: Sequence[int] = ()
 
 
 @dataclass
@@ -88,9 +93,16 @@ def prompted_prefix(cursor: TurnCursor, prompt_frames: int) -> list[tuple[bool, 
 def _first_inputs(model: Sled, stream: _Stream) -> tuple[Tensor, Tensor]:
     """Embedded prefix of the conditional row and of the guidance row (`[</s>]`, then the prompt)."""
     request, device = stream.request, model.cos.device
-    prompt = request.prompt
-    order = prompted_prefix(stream.cursor, 0 if prompt is None else prompt.shape[0])
-    text = model.embed_text(torch.tensor(list(request.ids), device=device))
+    prompt, cursor = request.prompt, stream.cursor
+    if request.prompt_ids:
+        if prompt is None or cursor.n is None or cursor.m is None:
+            raise ModelError("prompt_ids need a prompt and the streaming order", param="prompt_ids")
+        told = len(request.prompt_ids)
+        order = prompt_block(told, prompt.shape[0], cursor.n, cursor.m)
+        order += [(True, told + index) for _, index in prompted_prefix(cursor, 0)]
+    else:
+        order = prompted_prefix(cursor, 0 if prompt is None else prompt.shape[0])
+    text = model.embed_text(torch.tensor([*request.prompt_ids, *request.ids], device=device))
     end = model.embed_text(torch.tensor([model.config.eos_token_id], device=device))
     if prompt is None:
         return text[[index for _, index in order]], end
@@ -148,7 +160,7 @@ def generate(
     guided = cfg_scale != 1.0
     per_stream = 2 if guided else 1
     limit = model.config.max_position_embeddings
-    needed = [len(r.ids) + (0 if r.prompt is None else r.prompt.shape[0]) + r.max_frames for r in requests]
+    needed = [len(r.prompt_ids) + len(r.ids) + (0 if r.prompt is None else r.prompt.shape[0]) + r.max_frames for r in requests]
     cache = KVCache.allocate(
         model.config,
         len(requests) * per_stream,

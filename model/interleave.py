@@ -94,3 +94,17 @@ def training_layout(tokens: int, frames: int, n: int, m: int) -> list[bool]:
     left = tokens - cycles * n
     head = min(n, left)
     return order + [True] * head + [False] * (frames - cycles * m) + [True] * (left - head)
+
+
+def prompt_block(tokens: int, frames: int, n: int, m: int) -> list[tuple[bool, int]]:
+    """A speech prompt of a streaming model as a fixed prefix: (is text, index) per position.
+
+    Its text and frames in the n:m order; after it the turns start afresh, so it does not depend on what is to be
+    said, and may be computed once for a voice.
+    """
+    counts = {True: 0, False: 0}
+    order = []
+    for is_text in training_layout(tokens, frames, n, m):
+        order.append((is_text, counts[is_text]))
+        counts[is_text] += 1
+    return order

@@ -128,14 +128,31 @@ class NaiveSled:
         n: int | None = None,
         m: int | None = None,
         prompt: Tensor | None = None,
+        prompt_ids: Sequence[int] = (),
     ) -> Steps:
-        """One step per row of `noise [S, C]`, no stop; a prompt `[P, D]` counts as frames already written."""
+        """One step per row of `noise [S, C]`, no stop; a prompt `[P, D]` counts as frames already written.
+
+        With `prompt_ids` it stands in front with its text, in turns of its own: n tokens, m frames, ... and, when
+        either runs out, what is left of the other.
+        """
         frames = [] if prompt is None else list(prompt.double())
         told = len(frames)
+        block: list[Entry] = []
+        if prompt_ids:
+            assert n is not None
+            assert m is not None
+            words, spoken = [("text", i) for i in prompt_ids], [("speech", s) for s in range(told)]
+            while len(words) >= n and len(spoken) >= m:
+                block, words, spoken = [*block, *words[:n], *spoken[:m]], words[n:], spoken[m:]
+            block += words[:n] + spoken + words[n:]
         z_all, hidden_all = [], []
         for draw in noise:
             known = torch.stack(frames) if frames else torch.zeros(0, self.c["vae_embed_dim"]).double()
-            hidden = self.states(self.embed(self.before_frame(len(frames), ids, n, m), known))[-1]
+            read = self.before_frame(len(frames), ids, n, m)
+            if prompt_ids:
+                fresh = self.before_frame(len(frames) - told, ids, n, m)
+                read = block + [(kind, i if kind == "text" else told + i) for kind, i in fresh]
+            hidden = self.states(self.embed(read, known))[-1]
             blind: list[Entry] = [("text", self.c["eos_token_id"])]
             blind += [("speech", s) for s in range(len(frames))]
             other = self.states(self.embed(blind, known))[-1]

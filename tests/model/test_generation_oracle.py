@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sled_tts.model.errors import ModelError
 from sled_tts.model.generation import Generation, GenerationRequest, generate
 from tests.model.factories import tiny, token_ids
 from tests.reference import Steps
@@ -76,6 +80,45 @@ def test_batches_with_voice_prompts_match_the_oracle(
     for b, (request, result) in enumerate(zip(requests, results, strict=True)):
         want = oracle.synthesise(request.ids, noise[b, : request.max_frames], cfg, n=n, m=m, prompt=spoken[b])
         _assert_same(result, want)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows,
+    scales,
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 12)), min_size=4, max_size=4),
+    st.integers(0, 99),
+    st.integers(1, 5),
+    st.integers(1, 5),
+)
+def test_prompt_blocks_match_the_oracle(
+    batch: list[tuple[int, int]], cfg: float, prompts: list[tuple[int, int]], seed: int, n: int, m: int
+) -> None:
+    model, oracle = tiny(seed)
+    model.prepare_for_inference()
+    rng = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(batch), 9, 6, generator=rng)
+    spoken = [torch.randn(frames, 10, generator=rng) for _, frames in prompts]
+    told = [token_ids(tokens + 1, seed + 50 + b)[:-1] for b, (tokens, _) in enumerate(prompts)]
+    requests = [
+        GenerationRequest(token_ids(length, seed + b)[1:], lambda s, b=b: noise[b, s], frames, spoken[b], told[b])  # type: ignore[misc]
+        for b, (length, frames) in enumerate(batch)
+    ]
+    results = generate(model, requests, cfg_scale=cfg, n=n, m=m, ignore_stop=True, trace=True)
+    for b, (request, result) in enumerate(zip(requests, results, strict=True)):
+        want = oracle.synthesise(
+            request.ids, noise[b, : request.max_frames], cfg, n=n, m=m, prompt=spoken[b], prompt_ids=told[b]
+        )
+        _assert_same(result, want)
+
+
+def test_a_prompt_block_needs_frames_and_the_streaming_order() -> None:
+    model, _ = tiny(0)
+    request = GenerationRequest([5, 2], lambda step: torch.zeros(6), 1, torch.zeros(2, 10), [0, 4])
+    with pytest.raises(ModelError, match="streaming order"):
+        generate(model, [request])
+    with pytest.raises(ModelError, match="need a prompt"):
+        generate(model, [replace(request, prompt=None)], n=2, m=2)
 
 
 @settings(max_examples=10, deadline=None)
