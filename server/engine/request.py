@@ -28,9 +28,14 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A voice prompt as codec latents `[S, D]`, fp32, not normalised; its text is part of the request's tokens."""
+    """A voice prompt as codec latents `[S, D]`, fp32, not normalised.
+
+    With `ids` (`<s>` first, no `</s>`; streaming only) it is a block in front that does not depend on the text, whose
+    tokens then lack `<s>`; without, its transcript is the beginning of the request's tokens.
+    """
 
     latents: Float32
+    ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.latents.ndim != 2 or self.latents.shape[0] == 0 or self.latents.dtype != np.float32:
@@ -72,6 +77,8 @@ class SynthesisRequest:
             raise ValueError(f"max_frames must be >= 1, got {self.max_frames}")
         if self.mode is Mode.OFFLINE and self.token_ids is None:
             raise ValueError("an offline request needs its whole token_ids")
+        if self.mode is Mode.OFFLINE and self.prompt is not None and self.prompt.ids:
+            raise ValueError("an offline prompt's text belongs to token_ids, not to prompt.ids")
         for name, value in (("n", self.n), ("m", self.m)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be >= 1, got {value}")

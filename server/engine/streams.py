@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from sled_tts.model.interleave import Action, TurnCursor
+from sled_tts.model.interleave import Action, TurnCursor, prompt_block
 from sled_tts.server.engine.limits import FrameBudget
 from sled_tts.server.engine.outlet import Outlet
-from sled_tts.server.engine.request import FinishReason, Mode, SynthesisRequest
+from sled_tts.server.engine.request import FinishReason, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.work import LAST_LATENT, RowOutcome, RowWork, RunnerInfo, prompt_column
 from sled_tts.server.errors import EmptyInputError
 
@@ -91,6 +91,20 @@ class Stream:
         self.playback = Playback(self.info.frame_rate)
         # CFG: the second row sees the end of the text and the speech, never the text (sled.md, "Inference").
         self.unconditional = [self.info.eos_id] if request.guided else []
+        if request.prompt is not None and request.prompt.ids:
+            self._open_with(request.prompt)
+
+    def _open_with(self, prompt: Prompt) -> None:
+        """Queue a prompt block. Raises ValueError for a checkpoint without pacing."""
+        n, m = self.cursor.n, self.cursor.m
+        if n is None or m is None:
+            raise ValueError("a prompt with ids needs a streaming checkpoint")
+        for is_text, index in prompt_block(len(prompt.ids), prompt.frames, n, m):
+            if is_text:
+                self.conditional.append(prompt.ids[index])
+            else:
+                self._feed(prompt_column(index))
+        self.forced = prompt.frames
 
     @property
     def prompt_frames(self) -> int:

@@ -34,16 +34,22 @@ class Case:
     cfg: float
     max_frames: int
     prompt: int
+    told: int = 0
 
     @property
     def ids(self) -> list[int]:
         return token_ids(self.tokens, self.seed)
 
+    @property
+    def prompt_ids(self) -> list[int]:
+        """The transcript of a prompt that is a block of its own; empty when the text opens with it."""
+        return token_ids(self.told + 1, self.seed + 100)[:-1] if self.told else []
+
     def request(self, live: bool) -> SynthesisRequest:
         prompt = None
         if self.prompt:
             draw = torch.randn(self.prompt, TINY["vae_embed_dim"], generator=torch.Generator().manual_seed(self.seed))
-            prompt = Prompt(draw.numpy())
+            prompt = Prompt(draw.numpy(), tuple(self.prompt_ids))
         ids = None if live else tuple(self.ids)
         return SynthesisRequest(str(self), self.mode, self.seed, self.cfg, self.max_frames, prompt, ids)
 
@@ -74,6 +80,12 @@ def cases(mode: Mode) -> tuple[Case, ...]:
         )
         for seed in range(20)
     ]
+    if mode is Mode.STREAMING:
+        blocks = ((1, 1), (2, 11), (7, 8), (9, 3), (6, 14))
+        made += [
+            Case(mode, rng.choice(LENGTHS), 30 + k, (2.0, 1.0)[k % 2], 20, frames, told)
+            for k, (told, frames) in enumerate(blocks)
+        ]
     return (*made, Case(mode, 7, 90, 2.0, 26, 0), Case(mode, 2, 91, 2.0, 26, 0))
 
 
@@ -102,9 +114,9 @@ def oracle(case: Case) -> tuple[Float32, FinishReason, float]:
     if request.prompt is not None:
         prompt = (torch.from_numpy(request.prompt.latents) - owner._mean) / owner._std
     n, m = (N, M) if case.mode is Mode.STREAMING else (None, None)
-    steps = naive.synthesise(case.ids, noise, case.cfg, n=n, m=m, prompt=prompt)
+    steps = naive.synthesise(case.ids, noise, case.cfg, n=n, m=m, prompt=prompt, prompt_ids=case.prompt_ids)
     level = math.log(0.8 / 0.2) if n is None else 0.0
-    last_turn = 0 if n is None else (-(-case.tokens // N) - 1) * M - case.prompt
+    last_turn = 0 if n is None else (-(-case.tokens // N) - 1) * M - (0 if case.told else case.prompt)
     margin = float((steps.logits - level).abs().min())
     fired = [k for k in range(case.max_frames) if k >= last_turn and steps.logits[k] >= level]
     frames = fired[0] if fired else case.max_frames
