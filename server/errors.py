@@ -10,7 +10,9 @@ SledTtsError
 │   ├── InvalidParameterError  a field with a value outside its range
 │   ├── BadAudioError          a reference recording that cannot be used
 │   ├── UnsupportedError       something this server, with the checkpoints it has loaded, cannot do
-│   └── NotFoundError          an unknown voice, model or path
+│   ├── ConflictError          a name that is taken
+│   └── NotFoundError          an unknown model or path
+│       └── VoiceNotFoundError an unknown voice
 ├── AuthenticationError        a missing or wrong key
 ├── OverCapacityError          every slot is taken; sent at once, never queued
 ├── NotReadyError              still warming up, shutting down, or the engine thread has died
@@ -96,9 +98,19 @@ class UnsupportedError(RequestError):
 
 
 class NotFoundError(RequestError):
-    """An unknown voice, model or path."""
+    """An unknown model or path."""
 
     default_code = "not_found"
+
+
+class VoiceNotFoundError(NotFoundError):
+    """An unknown voice."""
+
+
+class ConflictError(RequestError):
+    """A name that is taken."""
+
+    default_code = "conflict"
 
 
 class AuthenticationError(SledTtsError):
@@ -164,6 +176,7 @@ ERROR_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (BadAudioError, 422, 1008),
     (UnsupportedError, 422, 1008),
     (NotFoundError, 404, 1008),
+    (ConflictError, 409, 1008),
     (RequestError, 400, 1008),
     (AuthenticationError, 401, 1008),
     (OverCapacityError, 503, 1013),

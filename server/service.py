@@ -41,7 +41,10 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class UtteranceOptions:
-    """How to speak. `n`, `m`: pacing of a streaming checkpoint; `model`: a loaded name, None for the preferred one."""
+    """How to speak. `n`, `m`: pacing of a streaming checkpoint; `model`: a loaded name, None for the preferred one.
+
+    `voice`: what `VoiceStore.resolve` takes; None is the default voice.
+    """
 
     seed: int
     cfg_scale: float = 2.0
@@ -49,6 +52,67 @@ class UtteranceOptions:
     n: int | None = None
     m: int | None = None
     model: str | None = None
+    voice: str | None = None
+
+
+class VoiceKind(StrEnum):
+    """Built-in voices come with a checkpoint; cloned ones were made here from a recording."""
+
+    BUILT_IN = "built-in"
+    CLONED = "cloned"
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A voice as callers see it. `created_at` in seconds since 1970 (0 for built-in ones)."""
+
+    id: str
+    name: str
+    kind: VoiceKind
+    created_at: int = 0
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class NewVoice:
+    """What a voice is made of: an encoded recording, what is said in it (None: to be recognised), and who agreed."""
+
+    name: str
+    recording: bytes = field(repr=False)
+    text: str | None = field(repr=False)
+    consent: str
+    description: str = ""
+
+
+class VoiceStore(Protocol):
+    """Every voice of every loaded model. Methods read small files; `add` decodes and encodes: never on the loop."""
+
+    def list(self) -> tuple[Voice, ...]:
+        """The default one first, then the other built-in ones, then cloned ones by age."""
+
+    def get(self, voice_id: str) -> Voice:
+        """By id only. Raises VoiceNotFoundError."""
+
+    def resolve(self, name: str | None) -> Voice:
+        """By id, by name, by one of OpenAI's names; None and `default` are the default voice.
+
+        Raises VoiceNotFoundError.
+        """
+
+    def aliases(self) -> dict[str, str]:
+        """OpenAI's voice names and the ids they stand for."""
+
+    def add(self, new: NewVoice) -> Voice:
+        """Blocking. Raises BadAudioError, InvalidParameterError, ConflictError, UnsupportedError."""
+
+    def rename(self, voice_id: str, name: str) -> Voice:
+        """Raises VoiceNotFoundError, ConflictError, UnsupportedError for a built-in one."""
+
+    def delete(self, voice_id: str) -> None:
+        """Raises VoiceNotFoundError, UnsupportedError for a built-in one."""
+
+    def clone_uses(self) -> dict[str, int]:
+        """Utterances begun with a cloned voice: `stored` ones, and those cloned from a `recording` in the request."""
 
 
 class ReferenceMode(StrEnum):
@@ -108,6 +172,9 @@ class SpeechService(Protocol):
 
     @property
     def models(self) -> tuple[LoadedModel, ...]: ...
+
+    @property
+    def voices(self) -> VoiceStore: ...
 
     @property
     def alive(self) -> bool:
