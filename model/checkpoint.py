@@ -28,6 +28,7 @@ from sled_tts.model.errors import CheckpointError
 from sled_tts.model.quantization import Precision
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import Tokenizer
+from sled_tts.model.voices import BuiltInVoice, read_voices
 
 BUILT_IN = "built-in"
 ENCODEC_HUB_ID = "facebook/encodec_24khz"
@@ -39,6 +40,7 @@ _MODEL_FILES = [
     "merges.txt",
     "tokenizer_config.json",
     "sled_tts.json",
+    "voice-*.safetensors",
 ]
 _EXTRA_KEYS = {
     "name",
@@ -47,6 +49,8 @@ _EXTRA_KEYS = {
     "latent_std",
     "max_segment_chars",
     "max_frames_per_token",
+    "speech_prompts",
+    "voices",
     "about",
 }
 
@@ -56,7 +60,8 @@ class ModelExtras:
     """`sled_tts.json`. The network sees `(codec latent - mean) / std`.
 
     `max_segment_chars`: longest text the network was trained to say in one go, None when only the position
-    limit counts. `max_frames_per_token`: generation is cut, and reported as cut, beyond this rate.
+    limit counts. `max_frames_per_token`: generation is cut, and reported as cut, beyond this rate. `speech_prompts`:
+    a streaming network was trained with prompt blocks (`interleave.prompt_block`). `voices`: the first is the default.
     """
 
     name: str
@@ -65,9 +70,13 @@ class ModelExtras:
     codec: str | None = None
     max_segment_chars: int | None = None
     max_frames_per_token: float = 40.0
+    speech_prompts: bool = False
+    voices: tuple[BuiltInVoice, ...] = ()
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], *, name: str, latent_dim: int) -> ModelExtras:
+    def from_dict(
+        cls, data: Mapping[str, Any], *, name: str, latent_dim: int, folder: Path | None = None
+    ) -> ModelExtras:
         unknown = sorted(set(data) - _EXTRA_KEYS)
         if unknown:
             raise CheckpointError(f"sled_tts.json: unknown key {unknown[0]}", param=unknown[0])
@@ -82,6 +91,8 @@ class ModelExtras:
             codec=data.get("codec"),
             max_segment_chars=data.get("max_segment_chars"),
             max_frames_per_token=float(data.get("max_frames_per_token", 40.0)),
+            speech_prompts=bool(data.get("speech_prompts", False)),
+            voices=read_voices(data.get("voices", []), folder, latent_dim),
         )
 
 
@@ -196,7 +207,10 @@ def load_bundle(
     extras_file = folder / "sled_tts.json"
     name = spec if spec == BUILT_IN else spec.rstrip("/").split("/")[-1]
     extras = ModelExtras.from_dict(
-        _read_json(extras_file) if extras_file.is_file() else {}, name=name, latent_dim=config.latent_dim
+        _read_json(extras_file) if extras_file.is_file() else {},
+        name=name,
+        latent_dim=config.latent_dim,
+        folder=folder,
     )
     sled = Sled(config)
     load_sled_state(sled, read_safetensors(folder / "model.safetensors"))

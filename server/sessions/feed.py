@@ -31,11 +31,16 @@ class Segment:
 
 
 class SegmentFeed:
-    """Text and tokens in, segments out. `prefix` opens every segment: the transcript of a voice prompt."""
+    """Text and tokens in, segments out.
 
-    def __init__(self, tokenizer: Tokenizer, plan: SplitPlan, prefix: str = "") -> None:
+    `prefix` opens every segment: the transcript of a voice prompt. `after_prompt`: the transcript stands in a block of
+    its own (see `Prompt.ids`); segments then have no `<s>`, and text begins with the space that parts it from there.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, plan: SplitPlan, prefix: str = "", *, after_prompt: bool = False) -> None:
         self._tokenizer = tokenizer
         self._prefix = f"{prefix.strip()} " if prefix.strip() else ""
+        self._after_prompt = after_prompt
         self._splitter = Splitter(plan)
         self._incremental: IncrementalTokenizer | None = None
         self._space = tokenizer.vocab.get("Ġ")
@@ -59,7 +64,9 @@ class SegmentFeed:
         self._still_open()
         for piece in self._splitter.feed(text):
             if piece.text:
-                self._release(self._segment(), self._text_tokenizer().feed(piece.text))
+                begins = self._open is None and self._after_prompt
+                text = f" {piece.text.lstrip()}" if begins else piece.text
+                self._release(self._segment(), self._text_tokenizer().feed(text))
             if piece.ends:
                 self._end_segment()
 
@@ -72,7 +79,7 @@ class SegmentFeed:
             if self._incremental is not None:
                 self._release(segment, self._incremental.finish()[:-1])
                 self._incremental = None
-            if not segment.ids:
+            if not segment.ids and not self._after_prompt:
                 segment.ids.append(BOS)
             segment.ids.append(token)
             if self._splitter.follow(_CHARS_PER_TOKEN):
@@ -108,10 +115,10 @@ class SegmentFeed:
             self._incremental = IncrementalTokenizer(self._tokenizer)
         return self._incremental
 
-    @staticmethod
-    def _release(segment: Segment, ids: Sequence[int]) -> None:
+    def _release(self, segment: Segment, ids: Sequence[int]) -> None:
         # A tokenizer begun in mid-segment, after tokens from outside, opens with `<s>` once more.
-        segment.ids += ids[1:] if segment.ids and ids[:1] == [BOS] else ids
+        within = bool(segment.ids) or self._after_prompt
+        segment.ids += ids[1:] if within and ids[:1] == [BOS] else ids
 
     def _end_segment(self) -> None:
         segment, self._open = self._open, None

@@ -104,3 +104,23 @@ def test_nothing_comes_after_the_end() -> None:
         feed.append("x")
     with pytest.raises(ProtocolError):
         feed.append_tokens([5])
+
+
+@given(st.text(alphabet="theq uick.é'", max_size=60), st.integers(1, 9))
+def test_after_a_prompt_block_segments_go_on_after_a_space(text: str, size: int) -> None:
+    """Prompt and target together have the ids of one text, however the target arrives."""
+    feed = SegmentFeed(TOKENIZER, LONG, after_prompt=True)
+    for start in range(0, len(text), size):
+        feed.append(text[start : start + size])
+    feed.close()
+    clean = " ".join(text.split())
+    assert ids_of(feed) == ([TOKENIZER.encode(f" {clean}")[1:]] if clean else [])
+
+
+def test_every_segment_after_a_prompt_block_is_without_a_beginning() -> None:
+    feed = SegmentFeed(TOKENIZER, SplitPlan.by_sentence(100), after_prompt=True)
+    feed.append("the fox. the dog.")
+    feed.append_tokens([TOKENIZER.encode("fox")[1]])
+    feed.close()
+    assert len(feed.segments) >= 2
+    assert all(BOS not in ids and ids[-1] == EOS for ids in ids_of(feed))

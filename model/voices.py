@@ -1,0 +1,64 @@
+"""Voices that come with a checkpoint: speech, and what it says, for the network to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sled_tts.model.errors import CheckpointError
+
+_KEYS = frozenset({"id", "name", "text", "file"})
+_OPTIONAL = frozenset({"description"})
+
+
+@dataclass(frozen=True)
+class BuiltInVoice:
+    """`latents [S, D]` are the codec's, fp32; `text` is what they say."""
+
+    id: str
+    name: str
+    text: str
+    latents: Tensor = field(repr=False)
+    description: str = ""
+
+
+def read_voices(entries: Sequence[Mapping[str, Any]], folder: Path | None, latent_dim: int) -> tuple[BuiltInVoice, ...]:
+    """The `voices` of `sled_tts.json`; each `file`, a safetensors file beside it, holds `latents [S, D]`.
+
+    Raises CheckpointError that names the key or the file.
+    """
+    voices = tuple(_read_voice(entry, folder, latent_dim) for entry in entries)
+    if len({voice.id for voice in voices}) != len(voices):
+        raise CheckpointError("sled_tts.json: two voices have the same id", param="voices.id")
+    return voices
+
+
+def write_voice(voice: BuiltInVoice, folder: Path) -> dict[str, str]:
+    """Write the latents into `folder`, in half precision, and return the entry for `voices`."""
+    name = f"voice-{voice.id}.safetensors"
+    save_file({"latents": voice.latents.to(torch.float16).contiguous()}, folder / name)
+    return {"id": voice.id, "name": voice.name, "text": voice.text, "file": name, "description": voice.description}
+
+
+def _read_voice(entry: Mapping[str, Any], folder: Path | None, latent_dim: int) -> BuiltInVoice:
+    wrong = sorted(set(entry) - _KEYS - _OPTIONAL) + sorted(_KEYS - set(entry))
+    if wrong:
+        raise CheckpointError(f"sled_tts.json: voices: unknown or missing key {wrong[0]}", param=f"voices.{wrong[0]}")
+    name = str(entry["file"])
+    if folder is None or Path(name).name != name:
+        raise CheckpointError(f"sled_tts.json: voices: {name!r} is no file beside it", param="voices.file")
+    try:
+        latents = load_file(folder / name)["latents"].float()
+    except Exception as error:
+        raise CheckpointError(f"{folder / name}: {error}", param="voices.file") from error
+    if latents.ndim != 2 or latents.shape[0] == 0 or latents.shape[1] != latent_dim:
+        raise CheckpointError(
+            f"{name}: latents {list(latents.shape)}, expected [S, {latent_dim}]", param="voices.file"
+        )
+    return BuiltInVoice(entry["id"], entry["name"], entry["text"], latents, entry.get("description", ""))
