@@ -157,7 +157,7 @@ class Utterance(Protocol):
     def append_tokens(self, ids: Sequence[int]) -> None: ...
 
     def flush(self) -> None:
-        """Speak what can be spoken now without waiting for more text."""
+        """Speak what can be spoken now without waiting for more text; `TextFlushed` says when that has been done."""
 
     def close(self) -> None:
         """End of the text."""

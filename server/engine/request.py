@@ -111,6 +111,13 @@ class TextStarved:
 
 
 @dataclass(frozen=True)
+class TextFlushed:
+    """Everything before the `number`-th flush of the utterance (from 1) has been spoken and delivered."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class Finished:
     """The one success event. Times in seconds; `ttfa_s` runs from the first token the engine got to the first chunk.
 
@@ -132,4 +139,4 @@ class Failed:
 
 
 Terminal = Finished | Failed
-Event = AudioChunk | TextStarved | Finished | Failed
+Event = AudioChunk | TextStarved | TextFlushed | Finished | Failed

@@ -55,6 +55,11 @@ class SegmentFeed:
         return self.closed and not self.segments
 
     @property
+    def begun(self) -> int:
+        """How many segments there have been."""
+        return self._count
+
+    @property
     def empty(self) -> bool:
         """Whether there has been no segment at all."""
         return self._count == 0

@@ -6,6 +6,7 @@ lead and totals run through, and there is exactly one terminal event.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +19,7 @@ from sled_tts.server.engine.request import (
     Mode,
     Prompt,
     SynthesisRequest,
+    TextFlushed,
     TextStarved,
 )
 from sled_tts.server.engine.streams import Playback
@@ -63,6 +65,9 @@ class UtteranceMachine:
     _busy_s: float = field(default=0.0, init=False)
     _ttfa_s: float | None = field(default=None, init=False)
     _cut: bool = field(default=False, init=False)
+    _spoken: int = field(default=0, init=False)
+    _flushes: deque[int] = field(default_factory=deque, init=False)
+    _answered: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._playback = Playback(self.voice.frame_rate)
@@ -110,16 +115,35 @@ class UtteranceMachine:
             return replace(event, sequence=self._sequence - 1, lead_s=lead)
         if isinstance(event, TextStarved):
             return TextStarved(self._playback.delivered)
+        if isinstance(event, TextFlushed):
+            return event
         self.active = None
         if isinstance(event, Failed):
             self.terminal = event
             return event
         self._add(event)
+        self._spoken += 1
         if event.reason is FinishReason.CANCELLED:
             return self.cancel()
         if self.voice.max_frames is not None and self._frames >= self.voice.max_frames:
             return self._finish(FinishReason.LENGTH)
         return self.settle()
+
+    def flush(self) -> None:
+        """End the open segment; `flushed` says when it and all before it have been spoken."""
+        self.feed.flush()
+        self._flushes.append(self.feed.begun)
+
+    def flushed(self) -> list[TextFlushed]:
+        """Flushes that have been spoken since the last call; they come before the terminal event, if that is next."""
+        if isinstance(self.terminal, Failed) or (self.terminal and self.terminal.reason is FinishReason.CANCELLED):
+            return []
+        answers = []
+        while self._flushes and self._flushes[0] <= self._spoken:
+            self._flushes.popleft()
+            self._answered += 1
+            answers.append(TextFlushed(self._answered))
+        return answers
 
     def settle(self) -> Event | None:
         """The terminal event, once all the text has been spoken."""

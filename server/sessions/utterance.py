@@ -42,7 +42,8 @@ class LiveUtterance:
 
     def flush(self) -> None:
         """Speak what is there without waiting for more; text that follows opens a new segment."""
-        self._machine.feed.flush()
+        self._machine.flush()
+        self._out.extend(self._machine.flushed())
         self._pump()
 
     def close(self) -> None:
@@ -75,7 +76,9 @@ class LiveUtterance:
         event = await handle.next_event()
         if event is None or self._machine.terminal is not None:
             return
-        self._emit(self._machine.receive(event))
+        heard = self._machine.receive(event)
+        self._out.extend(self._machine.flushed())
+        self._emit(heard)
         if self._machine.active is None:
             self._handle = None
             self._pump()

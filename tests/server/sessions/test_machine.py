@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sled_tts.server.engine.request import AudioChunk, Event, Failed, Finished, FinishReason, Mode, TextStarved
+from sled_tts.server.engine.request import (
+    AudioChunk,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Mode,
+    TextFlushed,
+    TextStarved,
+)
 from sled_tts.server.errors import EmptyInputError, EngineError
 from sled_tts.server.sessions.feed import SegmentFeed
 from sled_tts.server.sessions.machine import UtteranceMachine, Voice
@@ -136,3 +145,33 @@ def test_starvation_counts_the_frames_of_the_whole_utterance() -> None:
     end = machine.cancel()
     assert isinstance(end, Finished)
     assert (end.reason, end.frames) == (FinishReason.CANCELLED, 16)
+
+
+def test_a_flush_is_answered_when_all_before_it_has_been_spoken() -> None:
+    machine, _ = build()
+    machine.flush()
+    assert machine.flushed() == [TextFlushed(1)], "nothing was waiting"
+    machine.feed.append("the quick. fox")
+    machine.flush()
+    machine.feed.append(" more")
+    machine.feed.close()
+    assert machine.flushed() == []
+    heard: list[Event | None] = []
+    while machine.next_request() is not None:
+        machine.fresh_tokens()
+        heard.append(machine.receive(chunk(0, 2)))
+        heard.append(machine.receive(done(2)))
+        heard += machine.flushed()
+    flushed = heard.index(TextFlushed(2))
+    assert [e.sequence for e in heard[:flushed] if isinstance(e, AudioChunk)] == [0, 1]
+    assert [e.sequence for e in heard[flushed:] if isinstance(e, AudioChunk)] == [2]
+    assert isinstance(machine.terminal, Finished)
+
+
+def test_a_cancelled_utterance_answers_no_flush() -> None:
+    machine, _ = build()
+    machine.feed.append("the quick fox")
+    machine.flush()
+    assert machine.next_request() is not None
+    machine.cancel()
+    assert machine.flushed() == []
