@@ -13,7 +13,7 @@ fmt:
 	ruff format . && ruff check --fix .
 
 bench:
-	$(PYTHON) bench/codec.py
+	$(PYTHON) -m sled_tts.clients.main bench codec
 
 clean:
 	rm -rf build dist *.egg-info site-paths .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -46,6 +46,44 @@ def reference(
     compare(checkout, python, batch or (1, 4, 16), frames, rounds, threads, Precision(precision), cfg_scale, seed)
 
 
+@app.command()
+def step(
+    model: Annotated[
+        str, typer.Option("--model", help="published (random weights), built-in, a folder.")
+    ] = "published",
+    batch: Annotated[list[int] | None, typer.Option("--batch", help="Streams at once; repeatable.")] = None,
+    context: Annotated[list[int] | None, typer.Option("--context", help="Positions held; repeatable.")] = None,
+    blocks: Annotated[int, typer.Option("--blocks", min=1, help="Measurements of 8 steps each.")] = 5,
+    profile: Annotated[bool, typer.Option("--profile", help="Also say where the time goes.")] = False,
+    threads: Threads = None,
+    precision: Weights = "fp32",
+    plot: Plot = None,
+    seed: Seed = 0,
+) -> None:
+    """Milliseconds a step by batch and context, and the share of what memory allows."""
+    from sled_tts.bench.step import measure
+    from sled_tts.model.quantization import Precision
+
+    batches, contexts = batch or (1, 2, 4, 8, 16), context or (64, 256, 768)
+    measure(model, Precision(precision), batches, contexts, blocks, threads, seed, plot, profile)
+
+
+@app.command()
+def codec(
+    folder: Annotated[Path | None, typer.Option("--codec", help="Folder or weight file; unset is random.")] = None,
+    batch: Annotated[list[int] | None, typer.Option("--batch", help="Streams at once; repeatable.")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="Audio of the offline row.")] = 6.0,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    threads: Threads = None,
+    plot: Plot = None,
+    seed: Seed = 0,
+) -> None:
+    """Streaming decode by chunk length and batch, beside offline decode."""
+    from sled_tts.bench.codec import BATCHES, run
+
+    run(folder, batch or BATCHES, seconds, threads, device, seed, plot)
+
+
 def _mount(name: str, about: str) -> None:
     settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 

@@ -2,8 +2,8 @@
 
 Every convolution is one matrix product over all frames of all rows. On a CPU that is faster for short chunks than
 the library's convolutions and LSTM, which rearrange their weights on every call, and it makes a sample's bits
-independent of chunk length and batch: with MKL in fp32 a row of a product is the same for every row count that is
-a multiple of four, if there are at least eight columns.
+independent of chunk length and batch: with packed weights (`model.quantization`) or MKL a row of an fp32 product is
+the same for every row count that is a multiple of four, if there are at least eight columns.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sled_tts.model.codec.networks import CausalConv1d, CausalConvTranspose1d, ResidualBlock, ResidualLSTM
+from sled_tts.model.quantization import Precision, pack
 
 _ROW_MULTIPLE = 4
 _COLUMN_MULTIPLE = 8
@@ -25,12 +26,18 @@ def elu(x: Tensor) -> Tensor:
     return torch.maximum(x, x.clamp(max=0).expm1_())
 
 
-def _product(x: Tensor, matrix: Tensor) -> Tensor:
-    """`x [..., K] @ matrix [K, N]`, with rows padded to a multiple of four."""
-    flat = x.reshape(-1, x.shape[-1])
-    rows = flat.shape[0]
-    out = F.pad(flat, (0, 0, 0, -rows % _ROW_MULTIPLE)) @ matrix
-    return out[:rows].view(*x.shape[:-1], matrix.shape[1])
+class _Product:
+    """`x [..., K] -> [..., N]` by `matrix [K, N]`, with rows padded to a multiple of four."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.kernel, self.columns = pack(matrix.t().contiguous(), None, Precision.FP32), matrix.shape[1]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        rows = flat.shape[0]
+        missing = -rows % _ROW_MULTIPLE
+        out = self.kernel(F.pad(flat, (0, 0, 0, missing)) if missing else flat)
+        return out[:rows].view(*x.shape[:-1], self.columns)
 
 
 def _bias(inner: nn.Conv1d | nn.ConvTranspose1d) -> Tensor:
@@ -67,15 +74,15 @@ class ConvStep:
         self.c_in, self.c_out = inner.in_channels, inner.out_channels
         self.dilation, self.context = inner.dilation[0], layer.left_context
         taps = inner.weight.detach().permute(2, 1, 0).reshape(-1, self.c_out)
-        self.matrix = F.pad(taps, (0, -self.c_out % _COLUMN_MULTIPLE)).contiguous()
+        self.product = _Product(F.pad(taps, (0, -self.c_out % _COLUMN_MULTIPLE)))
         self.bias = _bias(inner)
 
     def allocate(self, slots: int) -> ConvState:
-        return ConvState(self.matrix.new_zeros(slots, self.context, self.c_in))
+        return ConvState(self.bias.new_zeros(slots, self.context, self.c_in))
 
     def pointwise(self, x: Tensor) -> Tensor:
         """The convolution where there is no context to carry, without its bias."""
-        return _product(x, self.matrix)[..., : self.c_out]
+        return self.product(x)[..., : self.c_out]
 
     def run(self, x: Tensor, state: ConvState, slots: Tensor, fresh: bool) -> Tensor:
         if self.context == 0:
@@ -101,15 +108,15 @@ class ConvTransposeStep:
             raise ValueError(f"the kernel must be twice the stride, got {inner.kernel_size[0]} and {layer.stride}")
         matrix = inner.weight.detach().permute(0, 2, 1).flatten(1)
         self.columns = matrix.shape[1]
-        self.matrix = F.pad(matrix, (0, -self.columns % _COLUMN_MULTIPLE)).contiguous()
+        self.product = _Product(F.pad(matrix, (0, -self.columns % _COLUMN_MULTIPLE)))
         self.bias = _bias(inner)
 
     def allocate(self, slots: int) -> ConvTransposeState:
-        return ConvTransposeState(self.matrix.new_zeros(slots, self.stride, self.c_out))
+        return ConvTransposeState(self.bias.new_zeros(slots, self.stride, self.c_out))
 
     def run(self, x: Tensor, state: ConvTransposeState, slots: Tensor, fresh: bool) -> Tensor:
         rows, frames, _ = x.shape
-        made = _product(x, self.matrix)[..., : self.columns].view(rows, frames, 2, self.stride, self.c_out)
+        made = self.product(x)[..., : self.columns].view(rows, frames, 2, self.stride, self.c_out)
         before = torch.zeros_like(made[:, 0, 1]) if fresh else state.owed[slots]
         out = made[:, :, 0] + torch.cat([before[:, None], made[:, :-1, 1]], dim=1)
         state.owed[slots] = made[:, -1, 1]
@@ -125,10 +132,10 @@ class LSTMStep:
             [getattr(layer.lstm, f"{name}_l{i}").detach() for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
             for i in range(layer.lstm.num_layers)
         ]
-        self.weights = [(p[0].t().contiguous(), p[1].t().contiguous(), p[2] + p[3]) for p in parameters]
+        self.weights = [(_Product(p[0].t()), _Product(p[1].t()), p[2] + p[3]) for p in parameters]
 
     def allocate(self, slots: int) -> LSTMState:
-        zeros = self.weights[0][0].new_zeros(self.lstm.num_layers, slots, self.lstm.hidden_size)
+        zeros = self.weights[0][2].new_zeros(self.lstm.num_layers, slots, self.lstm.hidden_size)
         return LSTMState(zeros, zeros.clone())
 
     def run(self, x: Tensor, state: LSTMState, slots: Tensor, fresh: bool) -> Tensor:
@@ -148,11 +155,11 @@ class LSTMStep:
         fill = -rows % _ROW_MULTIPLE
         last_hidden, last_cell = [], []
         for layer, (from_input, from_hidden, bias) in enumerate(self.weights):
-            driven = F.pad(_product(x, from_input).add_(bias), (0, 0, 0, 0, 0, fill))
+            driven = F.pad(from_input(x).add_(bias), (0, 0, 0, 0, 0, fill))
             h, c = F.pad(hidden[layer], (0, 0, 0, fill)), F.pad(cell[layer], (0, 0, 0, fill))
             outputs = []
             for gates in driven.unbind(1):
-                i, f, g, o = torch.addmm(gates, h, from_hidden).chunk(4, dim=1)
+                i, f, g, o = from_hidden(h).add_(gates).chunk(4, dim=1)
                 c = f.sigmoid() * c + i.sigmoid() * g.tanh()
                 h = o.sigmoid() * c.tanh()
                 outputs.append(h)
