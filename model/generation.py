@@ -160,7 +160,10 @@ def generate(
     guided = cfg_scale != 1.0
     per_stream = 2 if guided else 1
     limit = model.config.max_position_embeddings
-    needed = [len(r.prompt_ids) + len(r.ids) + (0 if r.prompt is None else r.prompt.shape[0]) + r.max_frames for r in requests]
+    needed = [
+        len(r.prompt_ids) + len(r.ids) + (0 if r.prompt is None else r.prompt.shape[0]) + r.max_frames
+        for r in requests
+    ]
     cache = KVCache.allocate(
         model.config,
         len(requests) * per_stream,

@@ -53,3 +53,36 @@ class KVCache:
         """Forget these rows. Stale numbers stay in memory but are masked until overwritten."""
         for row in rows:
             self.lengths[row] = 0
+
+    def snapshot(self, rows: Sequence[int]) -> CachedRows:
+        """A copy of what neighbouring `rows` hold."""
+        first, live = rows[0], max(self.lengths[row] for row in rows)
+        span = slice(first, first + len(rows))
+        return CachedRows(
+            keys=[k[span, :, :live].clone() for k in self.keys],
+            values=[v[span, :, :live].clone() for v in self.values],
+            lengths=[self.lengths[row] for row in rows],
+        )
+
+    def restore(self, rows: Sequence[int], held: CachedRows) -> None:
+        """Let neighbouring `rows` hold what `snapshot` copied; what they held is forgotten."""
+        first, live = rows[0], max(held.lengths)
+        span = slice(first, first + len(rows))
+        for layer, (keys, values) in enumerate(zip(held.keys, held.values, strict=True)):
+            self.keys[layer][span, :, :live] = keys
+            self.values[layer][span, :, :live] = values
+        for row, length in zip(rows, held.lengths, strict=True):
+            self.lengths[row] = length
+
+
+@dataclass(frozen=True)
+class CachedRows:
+    """What some rows of a cache held: per layer `[rows, heads, longest, head_dim]`."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    lengths: list[int]
+
+    @property
+    def bytes(self) -> int:
+        return sum(t.numel() * t.element_size() for t in [*self.keys, *self.values])

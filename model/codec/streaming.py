@@ -54,6 +54,23 @@ def _step(layer: nn.Module) -> Step:
     raise TypeError(f"no streaming counterpart of {type(layer).__name__}")
 
 
+SlotState = list[list[Tensor]]
+"""One slot's memory, layer by layer."""
+
+
+def _memories(state: LayerState) -> list[tuple[Tensor, int]]:
+    """A layer's tensors, each with the axis that counts slots."""
+    match state:
+        case ConvState():
+            return [(state.context, 0)]
+        case ConvTransposeState():
+            return [(state.owed, 0)]
+        case LSTMState():
+            return [(state.hidden, 1), (state.cell, 1)]
+        case _:
+            return []
+
+
 @dataclass
 class DecoderState:
     """All memory of the decoder: one state a layer (None where it has none), and which slots hold nothing yet."""
@@ -83,6 +100,19 @@ class StreamingDecoder:
         """Forget everything about these slots; their next chunk starts an utterance."""
         for slot in slots:
             self.state.fresh[slot] = True
+
+    def snapshot(self, slot: int) -> SlotState:
+        """A copy of everything a slot remembers. Raises ValueError when it has decoded nothing."""
+        if self.state.fresh[slot]:
+            raise ValueError(f"slot {slot} has decoded nothing yet")
+        return [[memory.select(axis, slot).clone() for memory, axis in _memories(s)] for s in self.state.layers]
+
+    def restore(self, slot: int, held: SlotState) -> None:
+        """Go on in `slot` where `snapshot` was taken."""
+        for state, parts in zip(self.state.layers, held, strict=True):
+            for (memory, axis), part in zip(_memories(state), parts, strict=True):
+                memory.select(axis, slot).copy_(part)
+        self.state.fresh[slot] = False
 
     @torch.inference_mode()
     def decode(

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class ChunkPolicy:
     """`unit` is in frames. `growth` holds (lead in seconds, units a chunk), ascending: the last entry whose lead has
-    been reached decides."""
+    been reached decides. `primed_first`: the first cut of a stream whose decoder has already decoded its prompt, and
+    so needs no context; its cells double from there up to `unit`."""
 
     first: int
     unit: int = 4
+    primed_first: int = 2
     growth: tuple[tuple[float, int], ...] = ((0.0, 1), (0.3, 2), (0.8, 4))
 
     def first_cut(self, prompt_frames: int) -> int:
@@ -30,11 +32,16 @@ class ChunkPolicy:
                 wanted = units
         return wanted
 
-    def next_cuts(self, decoded: int, speech: int, prompt_frames: int, lead_s: float, final: bool) -> list[int]:
+    def next_cuts(
+        self, decoded: int, speech: int, prompt_frames: int, lead_s: float, final: bool, primed: bool = False
+    ) -> list[int]:
         """Where to cut now: ends of consecutive decode calls, ascending; empty when it is too early.
 
-        `decoded`, `speech` count the prompt's frames too. The list ends at `speech` when `final`.
+        `decoded`, `speech` count the prompt's frames too. The list ends at `speech` when `final`. `primed`: the prompt
+        was decoded before the stream began.
         """
+        if primed:
+            return self._primed_cuts(decoded, speech, prompt_frames, lead_s, final)
         cuts: list[int] = []
         at = decoded
         if at == 0:
@@ -48,6 +55,18 @@ class ChunkPolicy:
         if final or decoded == 0 or units >= self.units_wanted(lead_s):
             cuts += [at + (k + 1) * self.unit for k in range(units)]
             at += units * self.unit
+        if final and speech > at:
+            cuts.append(speech)
+        return cuts
+
+    def _primed_cuts(self, decoded: int, speech: int, prompt_frames: int, lead_s: float, final: bool) -> list[int]:
+        cuts, at = list[int](), decoded
+        while at + (cell := max(self.primed_first, min(at - prompt_frames, self.unit))) <= speech:
+            at += cell
+            cuts.append(at)
+        growing = decoded - prompt_frames < self.unit
+        if not (final or growing or at - decoded >= self.units_wanted(lead_s) * self.unit):
+            return []
         if final and speech > at:
             cuts.append(speech)
         return cuts

@@ -293,7 +293,7 @@ class Engine:
         plans: list[tuple[Stream, list[int]]] = []
         for s in streams:
             lead = s.playback.lead_s(now) or 0.0
-            cuts = self.chunks.next_cuts(s.decoded, s.speech, s.prompt_frames, lead, s.slot in ended)
+            cuts = self.chunks.next_cuts(s.decoded, s.speech, s.prompt_frames, lead, s.slot in ended, s.primed)
             if cuts and s.frames:
                 plans.append((s, cuts))
         pcm: dict[int, list[Float32]] = {s.slot: [] for s, _ in plans}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -46,6 +47,13 @@ class Prompt:
     @property
     def frames(self) -> int:
         return int(self.latents.shape[0])
+
+    @property
+    def key(self) -> str:
+        """The same for equal prompts."""
+        content = hashlib.blake2b(self.latents.tobytes(), digest_size=16)
+        content.update(repr(self.ids).encode())
+        return content.hexdigest()
 
 
 @dataclass(frozen=True)

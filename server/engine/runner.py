@@ -17,12 +17,14 @@ from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.generation import OFFLINE_STOP_THRESHOLD, STREAMING_STOP_THRESHOLD
+from sled_tts.model.interleave import prompt_block
 from sled_tts.model.sled import Sled
 from sled_tts.model.stepping import ROW_MULTIPLE, forward_packed, pack, pad_rows
 from sled_tts.server.engine.graphs import Buckets, SpeechGraphs
-from sled_tts.server.engine.request import Float32, Mode, SynthesisRequest
+from sled_tts.server.engine.prefix import Prefix, PrefixCache
+from sled_tts.server.engine.request import Float32, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.state import NOISE_BLOCK, EngineState
-from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowOutcome, RowWork, RunnerInfo
+from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowOutcome, RowWork, RunnerInfo, prompt_column
 
 _DECODE_MAX = 8
 _STOP_COLUMNS = 8
@@ -63,6 +65,7 @@ class SledRunner:
         self._graphs: SpeechGraphs | None = None
         if static:
             self._graphs = SpeechGraphs(sled, self.state, self._stop_weight, Buckets(slots, held), graphed=on_gpu)
+        self._prefixes = PrefixCache()
         # Two spare decoder slots even out batches: one always fresh, one always in mid-stream.
         self._fresh, self._running = slots, slots + 1
         self.decoder = codec.streaming_decoder(slots + 2)
@@ -101,6 +104,25 @@ class SledRunner:
             state.filled[slot] = request.prompt.frames
         self._draw_noise(slot)
         self.decoder.reset([slot])
+        if request.prompt is not None and request.prompt.ids:
+            self._enter_prompt(slot, request.prompt, request.n or self._info.n, request.m or self._info.m)
+
+    def _enter_prompt(self, slot: int, prompt: Prompt, n: int | None, m: int | None) -> None:
+        """Bring a slot to where its prompt block has been read and decoded, but for the guidance row's last frame."""
+        if n is None or m is None:
+            raise ValueError("a prompt with ids needs a streaming checkpoint")
+        rows, key = [2 * slot, 2 * slot + 1], f"{prompt.key} {n}:{m}"
+        held = self._prefixes.get(key)
+        if held is not None:
+            self.state.cache.restore(rows, held.rows)
+            self.decoder.restore(slot, held.decoder)
+            return
+        block = prompt_block(len(prompt.ids), prompt.frames, n, m)
+        told = [prompt.ids[index] if is_text else prompt_column(index) for is_text, index in block]
+        blind = [self._info.eos_id, *(prompt_column(frame) for frame in range(prompt.frames - 1))]
+        self._forward([RowWork(slot, tuple(told), tuple(blind))])
+        self.decoder.decode([torch.from_numpy(prompt.latents).to(self.device)], [slot], [False])
+        self._prefixes.put(key, Prefix(self.state.cache.snapshot(rows), self.decoder.snapshot(slot)))
 
     def close(self, slot: int) -> None:
         """Nothing to undo: opening a slot resets all that it holds."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from sled_tts.model.interleave import Action, TurnCursor, prompt_block
+from sled_tts.model.interleave import Action, TurnCursor
 from sled_tts.server.engine.limits import FrameBudget
 from sled_tts.server.engine.outlet import Outlet
 from sled_tts.server.engine.request import FinishReason, Mode, Prompt, SynthesisRequest
@@ -95,16 +95,18 @@ class Stream:
             self._open_with(request.prompt)
 
     def _open_with(self, prompt: Prompt) -> None:
-        """Queue a prompt block. Raises ValueError for a checkpoint without pacing."""
-        n, m = self.cursor.n, self.cursor.m
-        if n is None or m is None:
-            raise ValueError("a prompt with ids needs a streaming checkpoint")
-        for is_text, index in prompt_block(len(prompt.ids), prompt.frames, n, m):
-            if is_text:
-                self.conditional.append(prompt.ids[index])
-            else:
-                self._feed(prompt_column(index))
-        self.forced = prompt.frames
+        """Begin after a prompt block, which the runner has put into the slot when it was opened.
+
+        The guidance row has yet to read the last frame: without new speech it would have nothing to read.
+        """
+        self.positions = len(prompt.ids) + prompt.frames
+        self.forced = self.decoded = prompt.frames
+        self.unconditional = [prompt_column(prompt.frames - 1)] if self.request.guided else []
+
+    @property
+    def primed(self) -> bool:
+        """Whether cache and decoder hold the prompt from the beginning."""
+        return self.request.prompt is not None and bool(self.request.prompt.ids)
 
     @property
     def prompt_frames(self) -> int:

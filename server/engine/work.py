@@ -82,7 +82,11 @@ class StepRunner(Protocol):
     def info(self) -> RunnerInfo: ...
 
     def open(self, slot: int, request: SynthesisRequest) -> None:
-        """Give a free slot to a request: empty cache rows, its noise stream, its prompt."""
+        """Give a free slot to a request: empty cache rows, its noise stream, its prompt.
+
+        A prompt block (`Prompt.ids`) is read and decoded here, or copied from the last time it was, except for its
+        last frame in the unconditional row.
+        """
 
     def step(self, rows: Sequence[RowWork]) -> list[RowOutcome]:
         """Feed every row and sample one latent for each; slots are distinct.

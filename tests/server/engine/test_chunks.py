@@ -48,3 +48,29 @@ def test_decode_calls_depend_on_the_frames_alone(frames: int, prompt: int, leads
     first = max(7, prompt)
     expected = [total] if total <= first else [first, *range(first + 4, total, 4), total]
     assert calls == expected
+
+
+def test_a_primed_stream_is_heard_after_two_frames_and_its_cells_double() -> None:
+    assert POLICY.next_cuts(20, 21, 20, 0.0, final=False, primed=True) == []
+    assert POLICY.next_cuts(20, 22, 20, 0.0, final=False, primed=True) == [22]
+    assert POLICY.next_cuts(22, 24, 20, 0.0, final=False, primed=True) == [24]
+    assert POLICY.next_cuts(24, 27, 20, 0.0, final=False, primed=True) == []
+    assert POLICY.next_cuts(24, 31, 20, 0.5, final=False, primed=True) == []
+    assert POLICY.next_cuts(24, 32, 20, 0.5, final=False, primed=True) == [28, 32]
+    assert POLICY.next_cuts(20, 21, 20, 0.0, final=True, primed=True) == [21]
+
+
+@given(st.integers(1, 80), st.integers(7, 30), st.lists(st.floats(-1, 3), min_size=1, max_size=20))
+def test_decode_calls_of_primed_streams_depend_on_the_frames_alone(
+    frames: int, prompt: int, leads: list[float]
+) -> None:
+    calls: list[int] = []
+    decoded = prompt
+    for spoken in range(1, frames + 1):
+        lead, final = leads[spoken % len(leads)], spoken == frames
+        for cut in POLICY.next_cuts(decoded, prompt + spoken, prompt, lead, final, primed=True):
+            calls.append(cut)
+            decoded = cut
+    total = prompt + frames
+    grid = [cut for cut in (prompt + 2, *range(prompt + 4, total, 4)) if cut < total]
+    assert calls == [*grid, total]

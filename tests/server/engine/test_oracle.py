@@ -81,10 +81,10 @@ def cases(mode: Mode) -> tuple[Case, ...]:
         for seed in range(20)
     ]
     if mode is Mode.STREAMING:
-        blocks = ((1, 1), (2, 11), (7, 8), (9, 3), (6, 14))
+        blocks = ((1, 7), (2, 11), (7, 8), (9, 7), (6, 14))
         made += [
             Case(mode, rng.choice(LENGTHS), 30 + k, (2.0, 1.0)[k % 2], 20, frames, told)
-            for k, (told, frames) in enumerate(blocks)
+            for k, (told, frames) in enumerate(blocks + blocks)
         ]
     return (*made, Case(mode, 7, 90, 2.0, 26, 0), Case(mode, 2, 91, 2.0, 26, 0))
 
