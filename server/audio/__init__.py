@@ -1,1 +1,1 @@
-"""Audio formats: one encoder a file, each with `write(pcm)` and `finish()`."""
+"""Audio formats: one encoder a file, each with `encode(pcm)` and `finish()`."""

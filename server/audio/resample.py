@@ -39,10 +39,10 @@ class ResamplingEncoder:
     def media_type(self) -> str:
         return self._inner.media_type
 
-    def write(self, pcm: Float32) -> bytes:
+    def encode(self, pcm: Float32) -> bytes:
         ready = self._resampler.write(pcm)
-        return self._inner.write(ready) if ready.size else b""
+        return self._inner.encode(ready) if ready.size else b""
 
     def finish(self) -> bytes:
         rest = self._resampler.finish()
-        return (self._inner.write(rest) if rest.size else b"") + self._inner.finish()
+        return (self._inner.encode(rest) if rest.size else b"") + self._inner.finish()

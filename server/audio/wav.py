@@ -29,9 +29,9 @@ class WavEncoder:
         self._header = wav_header(sample_rate)
         self._samples = PcmEncoder("s16le")
 
-    def write(self, pcm: Float32) -> bytes:
+    def encode(self, pcm: Float32) -> bytes:
         header, self._header = self._header, b""
-        return header + self._samples.write(pcm)
+        return header + self._samples.encode(pcm)
 
     def finish(self) -> bytes:
         header, self._header = self._header, b""

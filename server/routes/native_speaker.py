@@ -80,7 +80,7 @@ class Speaker:
         async for event in self.utterance:
             self.meter.event(event)
             if isinstance(event, AudioChunk):
-                sent_samples += await self._send_audio(encoder.write(event.pcm), event)
+                sent_samples += await self._send_audio(encoder.encode(event.pcm), event)
             elif isinstance(event, TextStarved):
                 await self.send_json({"type": "starved", "id": self.start.id, "frames": event.frames})
             elif isinstance(event, Failed):

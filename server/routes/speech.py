@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from sled_tts.server.audio.encoder import AudioEncoder, make_encoder
+from sled_tts.server.audio.encoder import AudioEncoder, make_encoder, rest_format
 from sled_tts.server.audio.reference import decode_audio, decode_base64
 from sled_tts.server.engine.request import AudioChunk, Event, Failed, Finished, FinishReason
 from sled_tts.server.errors import (
@@ -66,7 +66,7 @@ async def speech(body: SpeechBody, state: State) -> StreamingResponse:
             first = await anext(events)
             if isinstance(first, Failed):
                 raise first.error
-            encoder = make_encoder(body.response_format, utterance.model.sampling_rate, body.sample_rate)
+            encoder = _encoder(body, utterance.model.sampling_rate)
         except BaseException:
             utterance.cancel()
             raise
@@ -90,11 +90,15 @@ async def _start(body: SpeechBody, state: AppState) -> tuple[Utterance, int]:
     model = state.resolve_model(body.model, "offline")
     seed = new_seed() if body.seed is None else body.seed
     # Cheap refusals come before a recording is decoded.
-    make_encoder(body.response_format, model.sampling_rate, body.sample_rate)
+    _encoder(body, model.sampling_rate)
     reference = await _reference(body, state)
     max_frames = None if body.max_seconds is None else max(1, round(body.max_seconds * model.frame_rate))
     options = UtteranceOptions(seed, body.cfg_scale, max_frames, model=model.name)
     return await state.service.speak(body.input, options, reference), seed
+
+
+def _encoder(body: SpeechBody, rate: int) -> AudioEncoder:
+    return make_encoder(rest_format(body.response_format, rate, body.sample_rate), rate)
 
 
 async def _reference(body: SpeechBody, state: AppState) -> Reference | None:
@@ -126,7 +130,7 @@ async def _audio(
                 meter.event(event)
                 if isinstance(event, Failed):
                     raise event.error
-                if isinstance(event, AudioChunk) and (data := encoder.write(event.pcm)):
+                if isinstance(event, AudioChunk) and (data := encoder.encode(event.pcm)):
                     meter.sent()
                     yield data
                 event = await anext(events, Failed(EngineError("synthesis ended without saying so")))

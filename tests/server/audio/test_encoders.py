@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sled_tts.server.audio.encoder import AudioEncoder, make_encoder
+from sled_tts.server.audio.encoder import AudioEncoder, make_encoder, rest_format
+from sled_tts.server.audio.formats import AudioFormat, Codec
 from sled_tts.server.audio.pcm import PcmEncoder
 from sled_tts.server.audio.wav import WavEncoder, wav_header
 from sled_tts.server.errors import InvalidParameterError
@@ -22,23 +23,23 @@ def _tone(samples: int, rate: int = 16_000) -> npt.NDArray[np.float32]:
 
 def _encode(encoder: AudioEncoder, pcm: npt.NDArray[np.float32], cuts: list[int]) -> bytes:
     edges = [0, *sorted(min(cut, pcm.size) for cut in cuts), pcm.size]
-    return b"".join(encoder.write(pcm[a:b]) for a, b in pairwise(edges)) + encoder.finish()
+    return b"".join(encoder.encode(pcm[a:b]) for a, b in pairwise(edges)) + encoder.finish()
 
 
 def test_s16_values_round_and_clip() -> None:
     pcm = np.array([0.0, 1.0, -1.0, 2.0, -3.0, 0.5, 1 / 32767], np.float32)
-    samples = np.frombuffer(PcmEncoder("s16le").write(pcm), "<i2")
+    samples = np.frombuffer(PcmEncoder("s16le").encode(pcm), "<i2")
     assert samples.tolist() == [0, 32767, -32767, 32767, -32767, 16384, 1]
 
 
 def test_f32_is_bit_exact() -> None:
-    assert np.array_equal(np.frombuffer(PcmEncoder("f32le").write(_tone(100)), "<f4"), _tone(100))
+    assert np.array_equal(np.frombuffer(PcmEncoder("f32le").encode(_tone(100)), "<f4"), _tone(100))
 
 
 def test_wav_has_one_header_even_when_nothing_was_said() -> None:
     assert WavEncoder(16_000).finish() == wav_header(16_000)
     encoder = WavEncoder(16_000)
-    first, second = encoder.write(_tone(10)), encoder.write(_tone(10))
+    first, second = encoder.encode(_tone(10)), encoder.encode(_tone(10))
     assert first[:44] == wav_header(16_000)
     assert len(first) == 64
     assert len(second) == 20
@@ -47,14 +48,16 @@ def test_wav_has_one_header_even_when_nothing_was_said() -> None:
 
 @given(cuts=st.lists(st.integers(0, 4000), max_size=12), rate=st.sampled_from([8_000, 24_000, 44_100, 48_000]))
 def test_resampling_does_not_depend_on_the_cuts(cuts: list[int], rate: int) -> None:
-    whole = np.frombuffer(_encode(make_encoder("pcm", 16_000, rate), _tone(4000), []), "<i2")
-    cut = np.frombuffer(_encode(make_encoder("pcm", 16_000, rate), _tone(4000), cuts), "<i2")
+    whole = np.frombuffer(_encode(make_encoder(rest_format("pcm", 16_000, rate), 16_000), _tone(4000), []), "<i2")
+    cut = np.frombuffer(_encode(make_encoder(rest_format("pcm", 16_000, rate), 16_000), _tone(4000), cuts), "<i2")
     assert whole.size == pytest.approx(4000 * rate / 16_000, abs=2)
     assert np.array_equal(whole, cut)
 
 
 def test_resampling_keeps_the_tone() -> None:
-    heard = np.frombuffer(_encode(make_encoder("pcm", 16_000, None), _tone(16_000), [3, 500, 501]), "<i2")
+    heard = np.frombuffer(
+        _encode(make_encoder(rest_format("pcm", 16_000, None), 16_000), _tone(16_000), [3, 500, 501]), "<i2"
+    )
     expected = _tone(24_000, 24_000) * 32767
     assert np.abs(heard[500:-500] - expected[500:-500]).max() < 40
 
@@ -62,5 +65,25 @@ def test_resampling_keeps_the_tone() -> None:
 @pytest.mark.parametrize(("kind", "rate", "param"), [("mp9", None, "response_format"), ("wav", 10, "sample_rate")])
 def test_unknown_formats_and_rates(kind: str, rate: int | None, param: str) -> None:
     with pytest.raises(InvalidParameterError) as error:
-        make_encoder(kind, 16_000, rate)
+        rest_format(kind, 16_000, rate)
     assert error.value.param == param
+
+
+# Steps of G.711: (sample, mu-law code, A-law code), after tables 1 and 2 of the recommendation.
+_CODES = [
+    (0, 0xFF, 0xD5), (-1, 0x7E, 0x55), (32_767, 0x80, 0xAA), (-32_767, 0x00, 0x2A),
+    (1000, 0xCE, 0xFA), (-1000, 0x4E, 0x7A), (8, 0xFE, 0xD5), (-9, 0x7D, 0x55),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sample", "mu", "a"), _CODES)
+def test_telephone_codes(sample: int, mu: int, a: int) -> None:
+    pcm = np.array([sample / 32_767], np.float32)
+    assert make_encoder(AudioFormat(Codec.MULAW, 8_000), 8_000).encode(pcm) == bytes([mu])
+    assert make_encoder(AudioFormat(Codec.ALAW, 8_000), 8_000).encode(pcm) == bytes([a])
+
+
+def test_telephone_audio_is_one_byte_a_sample_at_any_rate() -> None:
+    encoder = make_encoder(AudioFormat(Codec.MULAW, 8_000), 16_000)
+    heard = b"".join(encoder.encode(part) for part in np.array_split(_tone(16_000), 7)) + encoder.finish()
+    assert len(heard) == 8_000
