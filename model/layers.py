@@ -74,12 +74,16 @@ class Attention(nn.Module):
 
     def _qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Three tensors `[..., heads, head_dim]`."""
-        shape = (*x.shape[:-1], self.heads, self.head_dim)
+        q, k, v = self.joint(x).unbind(-3)
+        return q, k, v
+
+    def joint(self, x: Tensor) -> Tensor:
+        """Queries, keys and values, `[..., 3, heads, head_dim]`."""
         if self.fused is not None:
-            q, k, v = self.fused(x).chunk(3, dim=-1)
+            made = self.fused(x)
         else:
-            q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        return q.reshape(shape), k.reshape(shape), v.reshape(shape)
+            made = torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], dim=-1)
+        return made.view(*x.shape[:-1], 3, self.heads, self.head_dim)
 
     def full(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         """No cache: `x [B, L, H]`; `mask [B, 1, L, L]`, or None for plain causal attention."""
@@ -129,7 +133,9 @@ class SwiGLU(nn.Module):
             gate, up = self.fused(x).chunk(2, dim=-1)
         else:
             gate, up = self.gate_proj(x), self.up_proj(x)
-        inner = F.dropout(F.silu(gate) * up, self.activation_dropout, self.training)
+        inner = F.silu(gate) * up
+        if self.training:
+            inner = F.dropout(inner, self.activation_dropout)
         out: Tensor = self.down_proj(inner)
         return out
 
@@ -146,7 +152,8 @@ class DecoderLayer(nn.Module):
         self.dropout = config.dropout
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return x + F.dropout(self.mlp(self.post_attention_layernorm(x)), self.dropout, self.training)
+        made: Tensor = self.mlp(self.post_attention_layernorm(x))
+        return x + (F.dropout(made, self.dropout) if self.training else made)
 
     def full(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
         attended = self.self_attn.full(self.input_layernorm(x), cos, sin, mask)

@@ -123,14 +123,15 @@ class Int8Product:
         return cls(packed, scale, torch.zeros(weight.shape[0], dtype=torch.long), bias, activation_middle())
 
     def __call__(self, x: Tensor) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1])
+        flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
         step = flat.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12).mul_(1 / (self.middle - 1))
-        levels = (flat / step).round_().add_(self.middle).to(torch.uint8)
+        # Truncation after adding a half rounds: all levels are positive.
+        levels = (flat / step).add_(self.middle + 0.5).to(torch.uint8)
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
             levels, 1.0, self.middle, self.packed, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
         out = out.mul_(step) if self.bias is None else torch.addcmul(self.bias, out, step)
-        return out.view(*x.shape[:-1], -1)
+        return out if x.dim() == 2 else out.view(*x.shape[:-1], -1)
 
 
 def quantise_channels(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -81,22 +81,24 @@ def pad_rows(x: Tensor) -> Tensor:
 
 
 def _attend(attention: Attention, x: Tensor, keys: Tensor, values: Tensor, plan: PackedPlan) -> Tensor:
-    q, k, v = attention._qkv(x)
-    q = rotate(q, plan.cos, plan.sin)
-    keys[plan.row_of, :, plan.position] = rotate(k, plan.cos, plan.sin)
-    values[plan.row_of, :, plan.position] = v
-    out = torch.zeros_like(q)
+    joint = attention.joint(x)
+    turned = rotate(joint[:, :2], plan.cos[:, None], plan.sin[:, None])
+    keys[plan.row_of, :, plan.position] = turned[:, 1]
+    values[plan.row_of, :, plan.position] = joint[:, 2]
+    queries = turned[:, :1].transpose(1, 2)
+    parts = []
     for row, mask in zip(plan.rows, plan.masks, strict=True):
         live = row.past + row.count
-        span = slice(row.start, row.start + row.count)
-        attended = F.scaled_dot_product_attention(
-            q[span].transpose(0, 1)[None],
-            keys[row.row : row.row + 1, :, :live],
-            values[row.row : row.row + 1, :, :live],
-            attn_mask=mask,
-        )
-        out[span] = attended[0].transpose(0, 1)
-    result: Tensor = attention.o_proj(out.flatten(1))
+        held_k, held_v = keys.narrow(0, row.row, 1).narrow(2, 0, live), values.narrow(0, row.row, 1).narrow(2, 0, live)
+        asked = queries.narrow(0, row.start, row.count)
+        if mask is not None:
+            asked = asked.permute(2, 1, 0, 3)
+        attended = F.scaled_dot_product_attention(asked, held_k, held_v, attn_mask=mask)
+        parts.append(attended.transpose(1, 2).reshape(row.count, -1))
+    padding = x.shape[0] - plan.rows[-1].start - plan.rows[-1].count
+    if padding:
+        parts.append(x.new_zeros(padding, parts[0].shape[1]))
+    result: Tensor = attention.o_proj(torch.cat(parts))
     return result
 
 
