@@ -43,7 +43,7 @@ class LoadedModel:
 class UtteranceOptions:
     """How to speak. `n`, `m`: pacing of a streaming checkpoint; `model`: a loaded name, None for the preferred one.
 
-    `voice`: what `VoiceStore.resolve` takes; None is the default voice.
+    `voice`: what `VoiceStore.resolve` takes; None is the default voice. `timings`: whether `WordsSpoken` is sent.
     """
 
     seed: int
@@ -53,6 +53,7 @@ class UtteranceOptions:
     m: int | None = None
     model: str | None = None
     voice: str | None = None
+    timings: bool = False
 
 
 class VoiceKind(StrEnum):

@@ -112,6 +112,24 @@ class AudioChunk:
 
 
 @dataclass(frozen=True)
+class WordTiming:
+    """A word in the audio: seconds from the utterance's first sample, and its characters in the text as it was sent."""
+
+    text: str
+    start_s: float
+    end_s: float
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class WordsSpoken:
+    """Words in order, told before or with the chunk that holds their start; only when timings were asked for."""
+
+    words: tuple[WordTiming, ...]
+
+
+@dataclass(frozen=True)
 class TextStarved:
     """The stream has said what it may with the text so far and waits for more; sent once for each wait."""
 
@@ -147,4 +165,4 @@ class Failed:
 
 
 Terminal = Finished | Failed
-Event = AudioChunk | TextStarved | TextFlushed | Finished | Failed
+Event = AudioChunk | WordsSpoken | TextStarved | TextFlushed | Finished | Failed

@@ -21,6 +21,7 @@ from sled_tts.server.engine.request import (
     SynthesisRequest,
     TextFlushed,
     TextStarved,
+    WordsSpoken,
 )
 from sled_tts.server.engine.streams import Playback
 from sled_tts.server.errors import EmptyInputError
@@ -115,7 +116,7 @@ class UtteranceMachine:
             return replace(event, sequence=self._sequence - 1, lead_s=lead)
         if isinstance(event, TextStarved):
             return TextStarved(self._playback.delivered)
-        if isinstance(event, TextFlushed):
+        if isinstance(event, TextFlushed | WordsSpoken):
             return event
         self.active = None
         if isinstance(event, Failed):
