@@ -119,6 +119,16 @@ class ModelBundle:
         """The inverse of `normalise`."""
         return latents * self.extras.latent_std.to(latents) + self.extras.latent_mean.to(latents)
 
+    def voice(self, voice_id: str | None = None) -> BuiltInVoice | None:
+        """A voice of this checkpoint: by id, or the default one, None when it has none. Raises CheckpointError for an
+        id it does not have."""
+        if voice_id is None:
+            return next(iter(self.extras.voices), None)
+        for voice in self.extras.voices:
+            if voice.id == voice_id:
+                return voice
+        raise CheckpointError(f"{self.name} has no voice {voice_id!r}", param="voice")
+
 
 def load_sled_state(model: Sled, state: Mapping[str, Tensor]) -> None:
     """Copy a state dict in; a missing, extra or wrongly shaped tensor is an error that names it."""

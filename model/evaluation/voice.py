@@ -26,20 +26,27 @@ from sled_tts.model.generation import GenerationRequest, generate, seeded_noise
 
 
 def speak(
-    bundle: ModelBundle, texts: Sequence[str], *, seed: int, cfg_scale: float, batch: int = 8
+    bundle: ModelBundle, texts: Sequence[str], *, seed: int, cfg_scale: float, batch: int = 8, voice: str | None = None
 ) -> list[tuple[Wave, str]]:
-    """Wave and finish reason for each text."""
-    config = bundle.config
+    """Wave and finish reason for each text, in one of the checkpoint's voices (None: its default, if it has any)."""
+    config, tokenizer = bundle.config, bundle.tokenizer
+    chosen = bundle.voice(voice)
+    told = () if chosen is None else tokenizer.encode(chosen.text)[:-1]
+    prompt = None if chosen is None else bundle.normalise(chosen.latents)
+    hop = bundle.codec.config.hop_length
     out: list[tuple[Wave, str]] = []
     for first in range(0, len(texts), batch):
         requests = []
         for index, text in enumerate(texts[first : first + batch], first):
-            ids = bundle.tokenizer.encode(text)
+            # After a prompt block a text begins with the space that parts it from there, and without `<s>`.
+            ids = tokenizer.encode(text) if chosen is None else tokenizer.encode(f" {text}")[1:]
             noise = seeded_noise(seed + index, config.generator.noise_channels)
-            requests.append(GenerationRequest(ids, noise, int(bundle.extras.max_frames_per_token * len(ids))))
+            most = int(bundle.extras.max_frames_per_token * len(ids))
+            requests.append(GenerationRequest(ids, noise, most, prompt, told))
         for result in generate(bundle.sled, requests, cfg_scale=cfg_scale, n=config.stream_n, m=config.stream_m):
-            wave = bundle.codec.decode(bundle.denormalise(result.latents)[None])[0]
-            out.append((wave.numpy(), result.reason))
+            latents = result.latents if prompt is None else torch.cat([prompt, result.latents])
+            wave = bundle.codec.decode(bundle.denormalise(latents)[None])[0]
+            out.append((wave[0 if prompt is None else hop * len(prompt) :].numpy(), result.reason))
     return out
 
 
@@ -58,6 +65,7 @@ def main(
     candidates: int = 300,
     seed: int = 0,
     cfg_scale: float = 2.0,
+    voice: Annotated[str | None, typer.Option(help="One of the checkpoint's voices.")] = None,
     recordings: Annotated[Path | None, typer.Option(help="JSON lines of {text, path}: real speech to compare.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the wav files.")] = None,
 ) -> None:
@@ -71,7 +79,7 @@ def main(
     typer.echo(f"{machine}, python {platform.python_version()}, torch {torch.__version__}")
     sizes = f"{len(chosen)} prompts, {len(closed.candidates)} candidates"
     typer.echo(f"model {bundle.name}, cfg {cfg_scale}, seed {seed}, {sizes}")
-    spoken = speak(bundle, chosen, seed=seed, cfg_scale=cfg_scale)
+    spoken = speak(bundle, chosen, seed=seed, cfg_scale=cfg_scale, voice=voice)
     result: dict[str, object] = {
         "synthesis": asdict(score([(t, w, rate) for t, (w, _) in zip(chosen, spoken, strict=True)], closed)),
         "not_finished": sum(reason != "stop" for _, reason in spoken),
