@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from sled_tts.model.errors import CheckpointError
 
@@ -58,7 +59,14 @@ def _read_voice(entry: Mapping[str, Any], folder: Path | None, latent_dim: int) 
     except Exception as error:
         raise CheckpointError(f"{folder / name}: {error}", param="voices.file") from error
     if latents.ndim != 2 or latents.shape[0] == 0 or latents.shape[1] != latent_dim:
-        raise CheckpointError(
-            f"{name}: latents {list(latents.shape)}, expected [S, {latent_dim}]", param="voices.file"
-        )
+        raise CheckpointError(f"{name}: latents {list(latents.shape)}, expected [S, {latent_dim}]", param="voices.file")
     return BuiltInVoice(entry["id"], entry["name"], entry["text"], latents, entry.get("description", ""))
+
+
+def codec_fingerprint(codec: nn.Module) -> str:
+    """16 hexadecimal digits that differ between codecs of different weights, wherever they run."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(codec.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from sled_tts.server.auth import ApiKeyMiddleware
 from sled_tts.server.logs import get_logger
 from sled_tts.server.metrics import Metrics
-from sled_tts.server.routes import catalog, health, native, speech
+from sled_tts.server.routes import catalog, health, native, speech, voices
 from sled_tts.server.routes.body_limit import BodyLimitMiddleware
 from sled_tts.server.routes.replies import install_error_handlers
 from sled_tts.server.routes.state import AppState
@@ -25,7 +25,7 @@ log = get_logger(__name__)
 
 def create_app(settings: Settings, service: SpeechService) -> FastAPI:
     """An application around loaded models. It warms up when started and closes `service` when stopped."""
-    state = AppState(settings, service, Metrics(service.engine_stats))
+    state = AppState(settings, service, Metrics(service.engine_stats, service.voices.clone_uses))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -48,7 +48,7 @@ def create_app(settings: Settings, service: SpeechService) -> FastAPI:
     )
     app.state.sled = state
     install_error_handlers(app)
-    for router in (speech.router, native.router, catalog.router, health.router):
+    for router in (speech.router, native.router, catalog.router, voices.router, health.router):
         app.include_router(router)
     mount_studio(app)
     # The one added last is outermost: a key is checked before a body is read.

@@ -25,6 +25,7 @@ from sled_tts.server.progress import working
 from sled_tts.server.routes.state import AppState, state_of_app
 from sled_tts.server.run import bound_port, loop_factory, make_server
 from sled_tts.server.settings import Settings, load_settings
+from sled_tts.server.voices.setup import make_transcriber, reference_rules, voices_dir
 
 Models = Annotated[
     list[str] | None,
@@ -69,6 +70,9 @@ def serve(
                 threads=settings.threads,
                 device=settings.device,
                 precision=settings.precision,
+                voices_dir=voices_dir(settings),
+                rules=reference_rules(settings),
+                transcriber=make_transcriber(settings.voice_transcriber),
             )
         app = create_app(settings, service)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:

@@ -45,6 +45,24 @@ class EngineCollector(Collector):
         yield steps
 
 
+class CloneCollector(Collector):
+    """How often cloned voices have spoken, read when scraped."""
+
+    def __init__(self, read: Callable[[], dict[str, int]]) -> None:
+        self._read = read
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        uses = CounterMetricFamily(
+            "sled_tts_cloned_utterances", "Utterances begun with a cloned voice", labels=["source"]
+        )
+        for source, count in self._read().items():
+            uses.add_metric([source], count)
+        yield uses
+
+
 def _buckets(stats: EngineStats) -> Iterator[tuple[str, float]]:
     running = 0
     bounds = [str(bound) for bound in stats.step_time.bounds] + ["+Inf"]
@@ -77,7 +95,11 @@ _COUNTERS: tuple[_Row, ...] = (
 class Metrics:
     """Everything `/metrics` shows. `route` is `speech` or `stream`."""
 
-    def __init__(self, engine_stats: Callable[[], dict[str, EngineStats]]) -> None:
+    def __init__(
+        self,
+        engine_stats: Callable[[], dict[str, EngineStats]],
+        clone_uses: Callable[[], dict[str, int]] = dict,
+    ) -> None:
         self.registry = CollectorRegistry()
         own = self.registry
         route = ["route"]
@@ -94,6 +116,7 @@ class Metrics:
         self.finished = Counter("sled_tts_utterances", "Ended utterances", ["route", "reason"], registry=own)
         self.errors = Counter("sled_tts_errors", "Errors answered", ["route", "code"], registry=own)
         self.registry.register(EngineCollector(engine_stats))
+        self.registry.register(CloneCollector(clone_uses))
 
     def render(self) -> bytes:
         """The exposition text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -42,10 +43,15 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024)
     max_reference_bytes: int = Field(default=10 * 2**20, ge=1024)
     max_reference_s: float = Field(default=20.0, gt=0)
+    voices_dir: Path | None = None
+    voice_transcriber: Literal["none", "pocketsphinx"] = "none"
     ws_max_message_bytes: int = Field(default=64 * 1024, ge=1024)
     ws_idle_timeout_s: float = Field(default=120.0, gt=0)
     ws_ping_s: float = Field(default=20.0, gt=0)
     ws_send_timeout_s: float = Field(default=60.0, gt=0)
+    ws_max_contexts: int = Field(default=16, ge=1, le=1024)
+    accept_unknown_voices: bool = False
+    wyoming_port: int | None = Field(default=None, ge=0, le=65535)
     shutdown_timeout_s: int = Field(default=10, ge=0)
 
     @field_validator("model", "api_key", "cors_origin", mode="before")

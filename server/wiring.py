@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import soxr
@@ -18,6 +19,7 @@ from sled_tts.model.checkpoint import ModelBundle, load_bundle
 from sled_tts.model.errors import ConfigError
 from sled_tts.model.quantization import Precision
 from sled_tts.model.tuning import ThreadChoice, choose_threads, frame_work
+from sled_tts.model.voices import codec_fingerprint
 from sled_tts.server.engine.bridge import EngineBridge
 from sled_tts.server.engine.chunks import ChunkPolicy
 from sled_tts.server.engine.engine import Engine
@@ -26,6 +28,7 @@ from sled_tts.server.engine.request import (
     AudioChunk,
     Failed,
     Finished,
+    Float32,
     Mode,
     Prompt,
     SynthesisRequest,
@@ -33,18 +36,30 @@ from sled_tts.server.engine.request import (
 from sled_tts.server.engine.runner import SledRunner
 from sled_tts.server.engine.scheduler import Policy
 from sled_tts.server.engine.stats import EngineStats
-from sled_tts.server.errors import BadAudioError, EngineError, InputTooLongError, NotFoundError
+from sled_tts.server.errors import (
+    BadAudioError,
+    EngineError,
+    InputTooLongError,
+    NotFoundError,
+    UnsupportedError,
+)
 from sled_tts.server.service import (
     LoadedModel,
     Reference,
     ReferenceMode,
     UtteranceOptions,
+    VoiceKind,
     WarmUp,
 )
+from sled_tts.server.service import Voice as ListedVoice
 from sled_tts.server.sessions.feed import SegmentFeed
 from sled_tts.server.sessions.machine import UtteranceMachine, Voice
 from sled_tts.server.sessions.splitting import SplitPlan
 from sled_tts.server.sessions.utterance import LiveUtterance
+from sled_tts.server.voices.catalogue import Speaker, VoiceCatalogue, VoicePrompt
+from sled_tts.server.voices.folder import VoiceFolder
+from sled_tts.server.voices.ledger import Source
+from sled_tts.server.voices.recordings import ReferenceRules, Transcriber
 
 _WARM_UP_TEXT = "The quick brown fox jumps over the lazy dog."
 _CONTINUED_S = 3.0
@@ -66,6 +81,7 @@ class Voicebox:
         threads: ThreadChoice | None = None,
     ) -> None:
         self.bundle = bundle
+        codec = codec_fingerprint(bundle.codec)
         runner = SledRunner(
             bundle.sled,
             bundle.codec,
@@ -94,6 +110,14 @@ class Voicebox:
             threads=None if threads is None else threads.threads,
             thread_times=() if threads is None else threads.times,
         )
+        own = tuple(
+            (
+                ListedVoice(voice.id, voice.name, VoiceKind.BUILT_IN, description=voice.description),
+                VoicePrompt(voice.text, voice.latents.float().numpy()),
+            )
+            for voice in bundle.extras.voices
+        )
+        self.speaker = Speaker(bundle.name, codec, own, self.encode)
 
     @property
     def mode(self) -> Mode:
@@ -109,12 +133,26 @@ class Voicebox:
             return SplitPlan.by_sentence(limit)
         return SplitPlan.trained_on(limit) if trained else SplitPlan.bounded_by(limit)
 
+    def prompt(self, spoken: VoicePrompt | None) -> tuple[Prompt | None, str]:
+        """What an engine goes on from, and the text that opens every segment for it.
+
+        A streaming checkpoint trained with prompt blocks takes voice and text as one block in front. InputTooLongError
+        for a voice that fills more than half the positions.
+        """
+        if spoken is None:
+            return None, ""
+        self._require_room(len(spoken.latents), "voice")
+        if self.mode is Mode.STREAMING and self.bundle.extras.speech_prompts:
+            return Prompt(spoken.latents, tuple(self.bundle.tokenizer.encode(spoken.text.strip())[:-1])), ""
+        return Prompt(spoken.latents), spoken.text
+
     def utterance(
-        self, options: UtteranceOptions, prompt: Prompt | None = None, prefix: str = "", by_sentence: bool = False
+        self, request: str, options: UtteranceOptions, spoken: VoicePrompt | None = None, by_sentence: bool = False
     ) -> LiveUtterance:
-        """Takes a slot: OverCapacityError when there is none."""
+        """Takes a slot: OverCapacityError when there is none. `request` is its id; it goes on from `spoken`."""
+        prompt, prefix = self.prompt(spoken)
         voice = Voice(
-            utterance_id=uuid.uuid4().hex[:12],
+            utterance_id=request,
             mode=self.mode,
             seed=options.seed,
             cfg_scale=options.cfg_scale,
@@ -126,36 +164,50 @@ class Voicebox:
             frame_rate=self.model.frame_rate,
         )
         prompt_s = prompt.frames / self.model.frame_rate if prompt else 0.0
-        feed = SegmentFeed(self.bundle.tokenizer, self.split_plan(by_sentence, prompt_s), prefix)
+        plan = self.split_plan(by_sentence, prompt_s)
+        feed = SegmentFeed(self.bundle.tokenizer, plan, prefix, after_prompt=bool(prompt and prompt.ids))
         machine = UtteranceMachine(voice, feed, self.bridge.engine.clock)
         return LiveUtterance(self.bridge, self.bridge.lease(), machine, self.model, by_sentence)
 
-    def encode_prompt(self, reference: Reference) -> Prompt:
-        """Blocking: a recording as codec latents.
+    def encode(self, reference: Reference, param: str = "ref_audio") -> Float32:
+        """Blocking: a recording as codec latents `[S, D]`.
 
-        Raises BadAudioError, or InputTooLongError beyond half the positions.
+        Raises BadAudioError, InputTooLongError beyond half the positions, UnsupportedError for a continuation on a
+        checkpoint that takes prompts as blocks: what is said in the first seconds of a recording is not known.
         """
         pcm = reference.pcm
         if reference.mode is ReferenceMode.CONTINUATION:
+            if self.bundle.is_streaming and self.bundle.extras.speech_prompts:
+                raise UnsupportedError(f"{self.model.name} has no mode 'continuation'", param="mode")
             pcm = pcm[: int(_CONTINUED_S * reference.rate)]
         if reference.rate != self.model.sampling_rate:
             pcm = soxr.resample(pcm, reference.rate, self.model.sampling_rate, quality="HQ")
         frames = len(pcm) // self.model.hop
         if frames < self.bundle.codec.config.first_chunk_frames:
-            raise BadAudioError(
-                f"the reference recording is too short: {len(reference.pcm)} samples", param="ref_audio"
-            )
-        if frames > self.model.positions // 2:
-            limit_s = self.model.positions / 2 / self.model.frame_rate
-            raise InputTooLongError(f"the reference recording is longer than {limit_s:.1f} s", param="ref_audio")
+            raise BadAudioError(f"the reference recording is too short: {len(reference.pcm)} samples", param=param)
+        self._require_room(frames, param)
         whole = torch.from_numpy(np.ascontiguousarray(pcm[: frames * self.model.hop], dtype=np.float32))
         latents = self.bundle.codec.encode(whole[None, None].to(self.model.device))[0]
-        return Prompt(latents.float().cpu().numpy())
+        return np.ascontiguousarray(latents.float().cpu().numpy())
+
+    def _require_room(self, frames: int, param: str) -> None:
+        if frames > self.model.positions // 2:
+            limit_s = self.model.positions / 2 / self.model.frame_rate
+            raise InputTooLongError(
+                f"the reference recording is longer than {limit_s:.1f} s, the most that {self.model.name} can use",
+                param=param,
+            )
 
     def warm_up(self) -> WarmUp:
         """Blocking: a real synthesis, so that whatever is slow only once is over before anybody waits for it."""
-        ids = tuple(self.bundle.tokenizer.encode(_WARM_UP_TEXT))
-        request = SynthesisRequest("warm-up", self.mode, seed=0, token_ids=ids)
+        prompt, prefix = self.prompt(self.speaker.own[0][1] if self.speaker.own else None)
+        feed = SegmentFeed(
+            self.bundle.tokenizer, SplitPlan.bounded_by(1000), prefix, after_prompt=bool(prompt and prompt.ids)
+        )
+        feed.append(_WARM_UP_TEXT)
+        feed.close()
+        ids = tuple(feed.segments[0].ids)
+        request = SynthesisRequest("warm-up", self.mode, seed=0, token_ids=ids, prompt=prompt)
         samples = 0
         for event in self.bridge.run(request):
             if isinstance(event, AudioChunk):
@@ -172,56 +224,66 @@ class Voicebox:
 class LocalSpeechService:
     """Every loaded model behind one door; see `server.service.SpeechService`."""
 
-    def __init__(self, voices: Sequence[Voicebox]) -> None:
-        if not voices:
+    def __init__(
+        self,
+        boxes: Sequence[Voicebox],
+        folder: VoiceFolder | None = None,
+        rules: ReferenceRules | None = None,
+        transcriber: Transcriber | None = None,
+    ) -> None:
+        if not boxes:
             raise ConfigError("at least one model must be loaded", param="model")
-        names = [v.model.name for v in voices]
+        names = [box.model.name for box in boxes]
         if len(set(names)) != len(names):
             raise ConfigError(f"two loaded models have the same name: {', '.join(names)}", param="model")
-        self._voices = tuple(voices)
-        for voice in voices:
-            voice.bridge.start()
+        self._boxes = tuple(boxes)
+        self.voices = VoiceCatalogue([box.speaker for box in boxes], folder, rules, transcriber)
+        for box in boxes:
+            box.bridge.start()
 
     @property
     def models(self) -> tuple[LoadedModel, ...]:
-        return tuple(v.model for v in self._voices)
+        return tuple(box.model for box in self._boxes)
 
     @property
     def alive(self) -> bool:
-        return all(v.bridge.alive for v in self._voices)
+        return all(box.bridge.alive for box in self._boxes)
 
     @property
     def streaming(self) -> EngineBridge | None:
-        return next((v.bridge for v in self._voices if v.bundle.is_streaming), None)
+        return next((box.bridge for box in self._boxes if box.bundle.is_streaming), None)
 
     @property
     def offline(self) -> EngineBridge | None:
-        return next((v.bridge for v in self._voices if not v.bundle.is_streaming), None)
+        return next((box.bridge for box in self._boxes if not box.bundle.is_streaming), None)
 
     def engine_stats(self) -> dict[str, EngineStats]:
-        return {v.model.name: v.bridge.stats() for v in self._voices}
+        return {box.model.name: box.bridge.stats() for box in self._boxes}
 
     def _choose(self, name: str | None, streaming: bool) -> Voicebox:
         """The named model, or the first of the preferred kind, or whatever is loaded."""
         if name is not None:
-            for voice in self._voices:
-                if voice.model.name == name:
-                    return voice
+            for box in self._boxes:
+                if box.model.name == name:
+                    return box
             raise NotFoundError(f"model {name!r} is not loaded", param="model")
-        preferred = [v for v in self._voices if v.bundle.is_streaming is streaming]
-        return (preferred or list(self._voices))[0]
+        preferred = [box for box in self._boxes if box.bundle.is_streaming is streaming]
+        return (preferred or list(self._boxes))[0]
 
     async def warm_up(self) -> WarmUp:
-        reports = {v.model.name: await asyncio.to_thread(v.warm_up) for v in self._voices}
+        reports = {box.model.name: await asyncio.to_thread(box.warm_up) for box in self._boxes}
+        await asyncio.to_thread(self.voices.encode_stored)
         return reports[self._choose(None, streaming=True).model.name]
 
     async def speak(self, text: str, options: UtteranceOptions, reference: Reference | None = None) -> LiveUtterance:
-        voice = self._choose(options.model, streaming=False)
-        prompt, prefix = None, ""
+        box = self._choose(options.model, streaming=False)
         if reference is not None:
-            prompt = await asyncio.to_thread(voice.encode_prompt, reference)
-            prefix = reference.text
-        utterance = voice.utterance(options, prompt, prefix)
+            prompt = VoicePrompt(reference.text, await asyncio.to_thread(box.encode, reference))
+            utterance = self._begin(box, options, prompt, "recording", None)
+        else:
+            voice, stored = await asyncio.to_thread(self.voices.prompt, options.voice, box.model.name)
+            source: Source | None = "stored" if voice.kind is VoiceKind.CLONED else None
+            utterance = self._begin(box, options, stored, source, voice.id)
         try:
             utterance.append(text)
             utterance.close()
@@ -231,12 +293,30 @@ class LocalSpeechService:
         return utterance
 
     def open_stream(self, options: UtteranceOptions) -> LiveUtterance:
-        voice = self._choose(options.model, streaming=True)
-        return voice.utterance(options, by_sentence=not voice.bundle.is_streaming)
+        box = self._choose(options.model, streaming=True)
+        voice, prompt = self.voices.prompt(options.voice, box.model.name)
+        source: Source | None = "stored" if voice.kind is VoiceKind.CLONED else None
+        return self._begin(box, options, prompt, source, voice.id, by_sentence=not box.bundle.is_streaming)
+
+    def _begin(
+        self,
+        box: Voicebox,
+        options: UtteranceOptions,
+        prompt: VoicePrompt | None,
+        cloned: Source | None,
+        voice_id: str | None,
+        by_sentence: bool = False,
+    ) -> LiveUtterance:
+        """Takes a slot; a cloned voice is noted down once it has one."""
+        request = uuid.uuid4().hex[:12]
+        utterance = box.utterance(request, options, prompt, by_sentence)
+        if cloned is not None:
+            self.voices.ledger.used(cloned, voice=voice_id, request=request, model=box.model.name)
+        return utterance
 
     def close(self) -> None:
-        for voice in self._voices:
-            voice.bridge.close()
+        for box in self._boxes:
+            box.bridge.close()
 
 
 def load_service(
@@ -247,12 +327,16 @@ def load_service(
     device: str = "auto",
     codec: str | None = None,
     precision: str = "auto",
+    voices_dir: Path | None = None,
+    rules: ReferenceRules | None = None,
+    transcriber: Transcriber | None = None,
 ) -> LocalSpeechService:
     """Load one or several checkpoints and start their engines. Blocking; raises ModelError.
 
     `slots` is the number of utterances at once, for each model; `threads` the cores torch may use, None to measure
     what is best; `device` `auto` is the first GPU, or the CPU. `precision` `auto` is fp32 on a CPU, bf16 on a GPU,
-    which has no int8; the codec always runs in fp32.
+    which has no int8; the codec always runs in fp32. Cloned voices are kept in `voices_dir`, without it there are
+    none; `rules` and `transcriber` are for the recordings they are made of.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -275,5 +359,8 @@ def load_service(
         [
             Voicebox(bundle, slots=slots, device=device, precision=held, threads=None if on_gpu else choice)
             for bundle in bundles
-        ]
+        ],
+        VoiceFolder(voices_dir) if voices_dir is not None else None,
+        rules,
+        transcriber,
     )

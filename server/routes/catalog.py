@@ -1,4 +1,4 @@
-"""What can be asked for: models and voices, in the shapes OpenAI's clients read."""
+"""Which models can be asked for, in the shapes OpenAI's clients read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from sled_tts.server.errors import NotFoundError
-from sled_tts.server.routes.state import DEFAULT_VOICE, MODEL_ALIASES, VOICE_ALIASES, State
+from sled_tts.server.routes.state import MODEL_ALIASES, State
 from sled_tts.server.service import LoadedModel
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
@@ -49,14 +49,3 @@ async def model(name: str, state: State) -> dict[str, Any]:
 async def audio_models(state: State) -> dict[str, Any]:
     """Loaded checkpoints, by id."""
     return {"models": [{"id": model.name} for model in state.service.models]}
-
-
-@router.get("/audio/voices")
-async def voices() -> dict[str, Any]:
-    """The voice a checkpoint speaks with by itself, and the OpenAI names that stand for it."""
-    own = {"id": DEFAULT_VOICE, "name": "Default", "object": "audio.voice", "alias_of": None}
-    aliases = [
-        {"id": name, "name": name.capitalize(), "object": "audio.voice", "alias_of": DEFAULT_VOICE}
-        for name in VOICE_ALIASES
-    ]
-    return {"voices": [own, *aliases]}

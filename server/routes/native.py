@@ -34,7 +34,7 @@ from sled_tts.server.routes.native_messages import (
 )
 from sled_tts.server.routes.native_speaker import Speaker
 from sled_tts.server.routes.replies import error_body, send_denial
-from sled_tts.server.routes.state import AppState, new_seed, resolve_voice, state_of
+from sled_tts.server.routes.state import AppState, new_seed, state_of
 from sled_tts.server.service import UtteranceOptions
 
 router = APIRouter()
@@ -119,11 +119,10 @@ class Connection:
     def _start(self, start: Start) -> None:
         if self.task is not None and not self.task.done():
             raise ProtocolError("start while an utterance is under way; wait for done, or cancel it", param="type")
-        resolve_voice(start.voice)
         model = self.state.resolve_model(start.model, "streaming")
         seed = new_seed() if start.seed is None else start.seed
         max_frames = None if start.max_seconds is None else max(1, round(start.max_seconds * model.frame_rate))
-        options = UtteranceOptions(seed, start.cfg_scale, max_frames, start.n, start.m, model.name)
+        options = UtteranceOptions(seed, start.cfg_scale, max_frames, start.n, start.m, model.name, start.voice)
         settings = self.state.settings
         self.speaker = Speaker(
             self.socket, self.state.service.open_stream(options), start, seed,

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from sled_tts.server.audio.encoder import AudioEncoder, make_encoder, rest_format
-from sled_tts.server.audio.reference import decode_audio, decode_base64
+from sled_tts.server.audio.reference import decode_base64
 from sled_tts.server.engine.request import AudioChunk, Event, Failed, Finished, FinishReason
 from sled_tts.server.errors import (
     EmptyInputError,
@@ -21,8 +21,10 @@ from sled_tts.server.errors import (
 )
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes.speech_body import SpeechBody
-from sled_tts.server.routes.state import AppState, State, new_seed, resolve_voice
+from sled_tts.server.routes.state import AppState, State, new_seed
 from sled_tts.server.service import LoadedModel, Reference, Utterance, UtteranceOptions
+from sled_tts.server.voices.recordings import read_reference
+from sled_tts.server.voices.setup import reference_rules
 
 router = APIRouter(prefix="/v1", tags=["speech"])
 
@@ -81,7 +83,7 @@ async def speech(body: SpeechBody, state: State) -> StreamingResponse:
 
 async def _start(body: SpeechBody, state: AppState) -> tuple[Utterance, int]:
     state.require_ready()
-    resolve_voice(body.voice_name)
+    state.service.voices.resolve(body.voice_name)
     limit = state.settings.max_text_chars
     if len(body.input) > limit:
         raise InputTooLongError(f"input has {len(body.input)} characters; the limit is {limit}", param="input")
@@ -93,7 +95,7 @@ async def _start(body: SpeechBody, state: AppState) -> tuple[Utterance, int]:
     _encoder(body, model.sampling_rate)
     reference = await _reference(body, state)
     max_frames = None if body.max_seconds is None else max(1, round(body.max_seconds * model.frame_rate))
-    options = UtteranceOptions(seed, body.cfg_scale, max_frames, model=model.name)
+    options = UtteranceOptions(seed, body.cfg_scale, max_frames, model=model.name, voice=body.voice_name)
     return await state.service.speak(body.input, options, reference), seed
 
 
@@ -108,11 +110,9 @@ async def _reference(body: SpeechBody, state: AppState) -> Reference | None:
         return None
     if body.ref_text is None or not body.ref_text.strip():
         raise InvalidParameterError("ref_audio needs ref_text: what is said in it", param="ref_text")
-    if len(body.ref_text) > state.settings.max_text_chars:
-        raise InputTooLongError(f"ref_text has more than {state.settings.max_text_chars} characters", param="ref_text")
-    data = decode_base64(body.ref_audio, state.settings.max_reference_bytes)
-    pcm, rate = await asyncio.to_thread(decode_audio, data, state.settings.max_reference_s)
-    return Reference(pcm, rate, body.ref_text, body.mode)
+    rules = reference_rules(state.settings)
+    data = decode_base64(body.ref_audio, rules.max_bytes)
+    return await asyncio.to_thread(read_reference, data, body.ref_text, rules, mode=body.mode)
 
 
 async def _audio(

@@ -23,7 +23,7 @@ class SpeechBody(BaseModel):
 
     input: str = Field(description="The text to speak.", examples=["Hello, this is a first sentence."])
     model: str | None = Field(None, description="A loaded model; OpenAI's names mean the preferred one.")
-    voice: str | VoiceId | None = Field(None, description="`default` or one of OpenAI's names.")
+    voice: str | VoiceId | None = Field(None, description="A voice's id or name, `default`, or one of OpenAI's names.")
     response_format: Format = Field("wav", description="Streamed as it is generated.")
     sample_rate: int | None = Field(
         None, ge=MIN_RATE, le=MAX_RATE, description="Hz; 24000 for pcm and the model's own rate for wav by default."

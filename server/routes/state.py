@@ -16,12 +16,8 @@ from sled_tts.server.metrics import Metrics
 from sled_tts.server.service import LoadedModel, SpeechService, WarmUp
 from sled_tts.server.settings import Settings
 
-# Names that OpenAI's clients send for their own models and voices; each means what is loaded here.
+# Names that OpenAI's clients send for their own models; each means what is loaded here.
 MODEL_ALIASES = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "default"})
-VOICE_ALIASES = (
-    "alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse",
-)  # fmt: skip
-DEFAULT_VOICE = "default"
 
 
 @dataclass
@@ -57,15 +53,6 @@ class AppState:
                 return model
         loaded = ", ".join(model.name for model in models)
         raise NotFoundError(f"model {name!r} is not loaded; loaded: {loaded}", param="model")
-
-
-def resolve_voice(name: str | None) -> str:
-    """A voice this server has. NotFoundError for an unknown one."""
-    if name is None or name == DEFAULT_VOICE or name in VOICE_ALIASES:
-        return DEFAULT_VOICE
-    raise NotFoundError(
-        f"voice {name!r} is unknown; use {DEFAULT_VOICE!r}, or clone one with ref_audio and ref_text", param="voice"
-    )
 
 
 def new_seed() -> int:

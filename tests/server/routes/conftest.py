@@ -53,8 +53,9 @@ def load() -> Iterator[Load]:
     """Loads checkpoints; what it loaded is closed after the test, also when no server took it over."""
     services: list[SpeechService] = []
 
-    def loaded(*folders: Path, slots: int = 16) -> SpeechService:
-        services.append(load_service([str(f) for f in folders], slots=slots, threads=1, device="cpu"))
+    def loaded(*folders: Path, slots: int = 16, voices_dir: Path | None = None) -> SpeechService:
+        specs = [str(f) for f in folders]
+        services.append(load_service(specs, slots=slots, threads=1, device="cpu", voices_dir=voices_dir))
         return services[-1]
 
     yield loaded

@@ -12,6 +12,7 @@ from sled_tts.server.engine.request import AudioChunk, Event, Failed, Finished, 
 from sled_tts.server.engine.stats import EngineStats
 from sled_tts.server.errors import OverCapacityError
 from sled_tts.server.service import LoadedModel, Reference, UtteranceOptions, WarmUp
+from sled_tts.server.voices.catalogue import VoiceCatalogue
 
 RATE, HOP = 16_000, 320
 MODEL = LoadedModel("sine", "streaming", RATE, HOP, 5, 20, 4, 512, "cpu", 0)
@@ -101,6 +102,7 @@ class SineService:
         self.warm.set()
         self.utterances: list[SineUtterance] = []
         self.reference: Reference | None = None
+        self.voices = VoiceCatalogue(())
 
     def engine_stats(self) -> dict[str, EngineStats]:
         return {MODEL.name: EngineStats(MODEL.slots, in_use=self.in_use)}
@@ -110,6 +112,7 @@ class SineService:
         return WarmUp(MODEL.name, 0.01, 0.1, 1.0)
 
     def open_stream(self, options: UtteranceOptions) -> SineUtterance:
+        self.voices.resolve(options.voice)
         if self.in_use >= MODEL.slots:
             raise OverCapacityError(f"all {MODEL.slots} slots are taken")
         self.in_use += 1

@@ -48,7 +48,7 @@ async def test_the_same_seed_is_the_same_audio_alone_or_in_company(load: Load, o
 
 @pytest.mark.parametrize(("rate", "channels"), [(8_000, 1), (24_000, 1), (44_100, 2), (48_000, 2)])
 async def test_voice_clone_of_any_rate(load: Load, offline_folder: Path, rate: int, channels: int) -> None:
-    clone = BODY | {"ref_audio": _recording(rate, channels, 4.0), "ref_text": "some words"}
+    clone = BODY | {"ref_audio": _recording(rate, channels, 4.0), "ref_text": "some words to learn some words"}
     async with running(load(offline_folder)) as server:
         plain = (await server.http.post(SPEECH, json=BODY)).content
         cloned = await server.http.post(SPEECH, json=clone)
@@ -64,7 +64,7 @@ async def test_recordings_too_short_or_too_long(
     load: Load, offline_folder: Path, seconds: float, status: int, code: str
 ) -> None:
     async with running(load(offline_folder)) as server:
-        clone = BODY | {"ref_audio": _recording(8_000, 1, seconds), "ref_text": "some words"}
+        clone = BODY | {"ref_audio": _recording(8_000, 1, seconds), "ref_text": "some words to learn from " * 4}
         answer = await server.http.post(SPEECH, json=clone)
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
         assert answer.json()["error"]["param"] == "ref_audio"
