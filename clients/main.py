@@ -1,4 +1,4 @@
-"""The `sled-tts` command: `say` and `stream` here, `serve`, `doctor`, `train` from installed extras."""
+"""The `sled-tts` command: `say`, `stream` and `voices` here, `serve`, `doctor`, `train` from installed extras."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from sled_tts.clients.local_server import running_server
 from sled_tts.clients.playback import Sink, open_sink
 from sled_tts.clients.rest import DEFAULT_URL
 from sled_tts.clients.streaming import AsyncSledClient, Done, Pcm, Started
+from sled_tts.clients.voice_commands import app as voice_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Speech that starts before the sentence ends.")
+app.add_typer(voice_app, name="voices")
 console = Console(stderr=True)
 
 Url = Annotated[str, typer.Option("--url", envvar="SLED_TTS_URL", help="The server.")]
 Key = Annotated[str | None, typer.Option("--api-key", envvar="SLED_TTS_CLIENT_KEY", help="Sent as a bearer token.")]
 Output = Annotated[str | None, typer.Option("--output", "-o", help="FILE.wav, or - for standard output.")]
 Seed = Annotated[int | None, typer.Option(help="Same text and seed, same audio.")]
+Spoken = Annotated[str | None, typer.Option("--voice", help="A voice's id or name; `sled-tts voices list`.")]
 Cfg = Annotated[float | None, typer.Option("--cfg-scale", help="Classifier-free guidance.")]
 
 
@@ -84,6 +87,7 @@ def say(
     output: Output = None,
     url: Url = DEFAULT_URL,
     api_key: Key = None,
+    voice: Spoken = None,
     seed: Seed = None,
     cfg_scale: Cfg = None,
 ) -> None:
@@ -91,15 +95,20 @@ def say(
 
     Uses the server at --url; without one, a server is started for the occasion when it is installed.
     """
-    _run(url, api_key, [text], output, seed=seed, cfg_scale=cfg_scale)
+    _run(url, api_key, [text], output, voice=voice, seed=seed, cfg_scale=cfg_scale)
 
 
 @app.command()
 def stream(
-    output: Output = None, url: Url = DEFAULT_URL, api_key: Key = None, seed: Seed = None, cfg_scale: Cfg = None
+    output: Output = None,
+    url: Url = DEFAULT_URL,
+    api_key: Key = None,
+    voice: Spoken = None,
+    seed: Seed = None,
+    cfg_scale: Cfg = None,
 ) -> None:
     """Say what arrives on standard input, as it arrives: `llm ... | sled-tts stream`."""
-    _run(url, api_key, _standard_input(), output, seed=seed, cfg_scale=cfg_scale)
+    _run(url, api_key, _standard_input(), output, voice=voice, seed=seed, cfg_scale=cfg_scale)
 
 
 async def _standard_input() -> AsyncIterator[str]:

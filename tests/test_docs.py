@@ -55,7 +55,7 @@ def _options() -> dict[str, set[str]]:
     """Options of every subcommand of `sled-tts`, those of other parts included."""
     offered = typer.Typer()
     offered.registered_commands = list(app.registered_commands)
-    groups = {}
+    groups = {str(group.name): group.typer_instance for group in app.registered_groups if group.typer_instance}
     for point in entry_points(group="sled_tts.commands"):
         command = point.load()
         if isinstance(command, typer.Typer):
@@ -66,7 +66,12 @@ def _options() -> dict[str, set[str]]:
         offered.add_typer(group, name=name)
     whole = typer.main.get_command(offered)
     assert isinstance(whole, TyperGroup)
-    return {name: {o for p in command.params for o in p.opts} | HELP for name, command in whole.commands.items()}
+    found = {name: {o for p in command.params for o in p.opts} | HELP for name, command in whole.commands.items()}
+    for name, command in whole.commands.items():
+        if isinstance(command, TyperGroup):
+            # Not which of a group's commands an option belongs to, but that one has it.
+            found[name] |= {o for inner in command.commands.values() for p in inner.params for o in p.opts}
+    return found
 
 
 def test_there_is_something_to_check() -> None:
