@@ -84,6 +84,20 @@ def codec(
     run(folder, batch or BATCHES, seconds, threads, device, seed, plot)
 
 
+@app.command()
+def precision(
+    model: Annotated[str, typer.Option("--model", help="built-in, a folder or a hub id.")] = "built-in",
+    count: Annotated[int, typer.Option("--count", min=1, help="Held-out sentences.")] = 42,
+    candidates: Annotated[int, typer.Option("--candidates", min=2, help="Sentences of the closed set.")] = 300,
+    cfg_scale: Annotated[float, typer.Option("--cfg-scale", help="1 is unguided.")] = 2.0,
+    seed: Seed = 0,
+) -> None:
+    """What bf16 and int8 weights cost: latents and recognition against fp32."""
+    from sled_tts.bench.precision import compare
+
+    compare(model, count, candidates, seed, cfg_scale)
+
+
 def _mount(name: str, about: str) -> None:
     settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
