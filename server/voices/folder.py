@@ -137,6 +137,9 @@ class VoiceFolder:
             names = os.listdir(self.path)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            log.error("voices cannot be read", folder=str(self.path), problem=str(error))
+            return []
         return [self.path / name for name in sorted(names) if ID_PATTERN.fullmatch(name)]
 
     def _place(self, voice_id: str) -> Path:

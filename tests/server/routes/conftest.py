@@ -21,7 +21,8 @@ RATE = 16_000
 _VOCAB = 300
 
 
-def _write(folder: Path, name: str, **changes: Any) -> Path:
+def write_checkpoint(folder: Path, name: str, extras: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """`extras` join its `sled_tts.json`, `changes` its configuration."""
     torch.manual_seed(0)
     model, _ = tiny(1, vocab_size=_VOCAB, max_position_embeddings=1024, **changes)
     with torch.no_grad():
@@ -31,18 +32,18 @@ def _write(folder: Path, name: str, **changes: Any) -> Path:
         model.eos_head.weight.zero_()[0, 0] = -20.0
     codec = Codec(CodecConfig(sampling_rate=RATE, dimension=10, n_filters=2, n_q=2, codebook_size=16)).eval()
     tokenizer = train_tokenizer(["some words to learn some words from"] * 3, _VOCAB)
-    save_bundle(folder, model, tokenizer, codec, {"name": name}, dtype=torch.float32)
+    save_bundle(folder, model, tokenizer, codec, {"name": name} | (extras or {}), dtype=torch.float32)
     return folder
 
 
 @pytest.fixture(scope="session")
 def streaming_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _write(tmp_path_factory.mktemp("streaming") / "voice", "tiny-streaming", stream_n=3, stream_m=4)
+    return write_checkpoint(tmp_path_factory.mktemp("streaming") / "voice", "tiny-streaming", stream_n=3, stream_m=4)
 
 
 @pytest.fixture(scope="session")
 def offline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _write(tmp_path_factory.mktemp("offline") / "voice", "tiny-offline")
+    return write_checkpoint(tmp_path_factory.mktemp("offline") / "voice", "tiny-offline")
 
 
 Load = Callable[..., SpeechService]
