@@ -12,7 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -52,17 +52,18 @@ class VoiceFolder:
         """Every voice. A corrupt one is logged once, reported, and left out."""
         found: dict[str, tuple[tuple[int, ...], VoiceEntry | str]] = {}
         for place in self._places():
-            try:
-                stamp = _stamp(place)
-            except OSError:
-                # Deleted by another process since it was listed, or a leftover without a voice in it.
-                if not place.is_dir():
-                    continue
-                stamp = ()
+            stamp = _stamp(place)
             known = self._known.get(place.name)
-            found[place.name] = known if known is not None and known[0] == stamp else (stamp, _read(place))
-            if (known is None or known[0] != stamp) and isinstance(found[place.name][1], str):
-                log.error("voice left out", voice=place.name, problem=found[place.name][1])
+            if known is not None and known[0] == stamp:
+                found[place.name] = known
+                continue
+            value = _read(place)
+            if isinstance(value, str) and not place.is_dir():
+                # Deleted by somebody else since it was listed.
+                continue
+            found[place.name] = (stamp, value)
+            if isinstance(value, str):
+                log.error("voice left out", voice=place.name, problem=value)
         self._known = found
         entries = [value for _, value in found.values() if isinstance(value, VoiceEntry)]
         problems = {name: value for name, (_, value) in found.items() if isinstance(value, str)}
@@ -185,9 +186,13 @@ def _prompt_name(codec: str) -> str:
 
 
 def _stamp(place: Path) -> tuple[int, ...]:
-    """Changes whenever the voice does."""
-    meta, sound = (place / _META).stat(), (place / _RECORDING).stat()
-    return meta.st_mtime_ns, meta.st_ino, meta.st_size, sound.st_mtime_ns, sound.st_ino, sound.st_size
+    """Changes whenever the voice does; shorter when a file is missing."""
+    stamp: tuple[int, ...] = ()
+    for name in (_META, _RECORDING):
+        with suppress(OSError):
+            seen = (place / name).stat()
+            stamp += (seen.st_mtime_ns, seen.st_ino, seen.st_size)
+    return stamp
 
 
 def _read(place: Path) -> VoiceEntry | str:
@@ -231,9 +236,8 @@ def _sync(folder: Path) -> None:
     except OSError:
         return
     try:
-        os.fsync(handle)
-    except OSError:
-        pass
+        with suppress(OSError):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
