@@ -18,15 +18,22 @@ from sled_tts.model.training.synthetic import CorpusItem, read_audio, read_items
 
 
 @torch.inference_mode()
-def encode_corpus(corpus: Path, codec: Codec, out: Path) -> None:
-    """Encode a corpus once to `out` (`[frames, D]` float16, .npy), unquantised, fp32 arithmetic."""
+def encode_corpus(corpus: Path, codec: Codec, out: Path, *, quantised: bool = False) -> None:
+    """Encode a corpus once to `out` (`[frames, D]` float16, .npy), fp32 arithmetic.
+
+    `quantised`: the sum of the codes' embeddings, which the published models are trained on; otherwise what the
+    encoder gives.
+    """
     audio, items = read_audio(corpus), list(read_items(corpus))
     hop = codec.config.hop_length
     latents = np.zeros((sum(item.frames for item in items), codec.config.dimension), dtype=np.float16)
     for item in items:
         span = np.asarray(audio[item.offset * hop : (item.offset + item.frames) * hop], dtype=np.float32)
         encoded = codec.encoder(torch.from_numpy(span / 32768)[None, None])[0]
-        latents[item.offset : item.offset + item.frames] = encoded.transpose(0, 1).numpy()
+        made = encoded.transpose(0, 1)
+        if quantised:
+            made = codec.quantizer.decode(codec.quantizer.encode(made[None]))[0]
+        latents[item.offset : item.offset + item.frames] = made.numpy()
     np.save(out, latents)
 
 

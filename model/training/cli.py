@@ -17,15 +17,20 @@ from sled_tts.model.checkpoint import load_sled_state, save_bundle
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.config import GeneratorConfig, SledConfig
+from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import SPECIAL, Tokenizer, train_tokenizer
 from sled_tts.model.training.batches import Corpus, encode_corpus
 from sled_tts.model.training.codec_loop import CodecTraining, train_codec
+from sled_tts.model.training.display import run_display
 from sled_tts.model.training.loop import SledTraining, StepReport, train_sled
+from sled_tts.model.training.pipeline import Pipeline, with_paths_from
 from sled_tts.model.training.polish import Polish, PolishReport, polish_decoder
+from sled_tts.model.training.recipe import read_recipe
 from sled_tts.model.training.synthetic import synthesise_corpus
+from sled_tts.model.training.workers import Workers
 
-app = typer.Typer(no_args_is_help=True, help="Train a voice: corpus, codec, encode, tokenizer, sled, in this order.")
+app = typer.Typer(help="Train a voice.")
 
 Work = Annotated[Path, typer.Argument(help="Working folder; every step reads and writes here.")]
 
@@ -43,6 +48,30 @@ def small_sled_config(vocab_size: int) -> SledConfig:
         max_position_embeddings=1024, training_cfg=0.1, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0,
         stream_n=8, stream_m=14,
     )  # fmt: skip
+
+
+@app.callback(invoke_without_command=True)
+def run(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option(help="A recipe (TOML): runs every stage.")] = None,
+    work: Annotated[Path, typer.Option(help="Working folder of the recipe.")] = Path("work"),
+    device: Annotated[str | None, typer.Option(help="cpu, or cuda by default where there is one.")] = None,
+) -> None:
+    """Train a voice: a whole recipe, or stage by stage. Killed and started again, it goes on."""
+    if context.invoked_subcommand is not None:
+        return
+    if config is None:
+        raise typer.BadParameter("pass --config RECIPE.toml, or a stage (see --help)")
+    workers = Workers.from_environment(device)
+    try:
+        recipe = with_paths_from(read_recipe(config), config.resolve().parent)
+        with run_display(recipe.training.steps, quiet=not workers.leads) as display:
+            folder = Pipeline(recipe, work, workers, display.say, display.report).run()
+    except ModelError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
+    if workers.leads:
+        typer.echo(f"wrote {folder}; sled-tts serve --model {folder}")
 
 
 @app.command()

@@ -147,9 +147,9 @@ def _fold_gain(codec: Codec, gain: float) -> None:
 @torch.inference_mode()
 def _fit_quantizer(codec: Codec, audio: np.ndarray, training: CodecTraining) -> None:
     """Fit the residual codebooks to latents of the corpus."""
-    span = 10 * codec.config.sampling_rate // codec.config.hop_length * codec.config.hop_length
+    span = min(len(audio), 10 * codec.config.sampling_rate) // codec.config.hop_length * codec.config.hop_length
     parts: list[Tensor] = []
-    for first in range(0, len(audio) - span, span):
+    for first in range(0, len(audio) - span + 1, span):
         wave = torch.from_numpy(np.asarray(audio[first : first + span], dtype=np.float32) / 32768)
         parts.append(codec.encoder(wave[None, None])[0].transpose(0, 1))
         if sum(len(part) for part in parts) >= training.rvq_latents:

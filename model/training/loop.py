@@ -43,6 +43,7 @@ class SledTraining:
     lr: float = 1.2e-3
     warmup: int = 200
     weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 1.0
     lower_case: float = 0.1
     prompts: Pairing = field(default_factory=Pairing)
@@ -155,7 +156,7 @@ def _begin(
             {"params": [p for p in both if p.ndim > 1], "weight_decay": training.weight_decay},
             {"params": [p for p in both if p.ndim <= 1], "weight_decay": 0.0},
         ],
-        betas=(0.9, 0.98),
+        betas=training.betas,
     )
     return RunState(0, model, head, optimiser)
 

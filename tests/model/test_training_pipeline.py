@@ -1,0 +1,152 @@
+"""A recipe from nothing to a voice, interrupted anywhere, and what a wrong recipe says."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sled_tts.model.checkpoint import load_bundle
+from sled_tts.model.errors import ConfigError, ModelError
+from sled_tts.model.evaluation.voice import speak
+from sled_tts.model.training.loop import StepReport
+from sled_tts.model.training.pipeline import Pipeline, with_paths_from
+from sled_tts.model.training.recipe import Recipe, read_recipe
+from sled_tts.model.training.workers import Workers
+
+pytest.importorskip("lhotse", reason="the train extra is not installed")
+
+from tests.model.test_training_data import RATE, cut, voice, write
+
+RECIPE = """
+[data]
+manifests = ["cuts.jsonl"]
+align = false
+[codec]
+config = { sampling_rate = 16000, dimension = 8, n_filters = 2, ratios = [8, 5, 4, 2], codebook_size = 8, n_q = 2 }
+training = { steps = 8, spectral_from = 4, batch = 2, seconds = 0.2, rvq_latents = 60 }
+polish = { steps = 6, warmup = 2, batch = 2, seconds = 0.2, windows = [128], filters = 2 }
+[sled]
+hidden_size = 24
+intermediate_size = 32
+num_hidden_layers = 1
+num_attention_heads = 2
+vocab_size = 260
+latent_dim = 8
+stream_n = 3
+stream_m = 8
+dropout = 0.1
+generator = { depth = 1, width = 16, noise_channels = 4 }
+[training]
+steps = 8
+warmup = 2
+positions = 400
+save_every = 3
+report_every = 1
+prompts = { share = 0.8, max_frames = 400 }
+[voice]
+name = "tiny"
+voices = ["kim"]
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    cuts = []
+    for index in range(6):
+        seconds = 1.0 + 0.2 * index
+        soundfile.write(tmp_path / f"{index}.wav", voice(seconds, 180 + 9 * index), RATE)
+        cuts.append(cut(f"c{index}", f"{index}.wav", seconds, text=f"say {index}"))
+    write(tmp_path, cuts)
+    (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    return with_paths_from(read_recipe(tmp_path / "recipe.toml"), tmp_path)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_recipe_ends_in_a_voice_that_speaks(recipe: Recipe, tmp_path: Path) -> None:
+    said: list[str] = []
+    folder = Pipeline(recipe, tmp_path / "work", Workers(), said.append).run()
+    assert any("6 usable utterances" in line for line in said)
+    bundle = load_bundle(str(folder))
+    assert bundle.extras.speech_prompts
+    assert bundle.voice("kim") is not None
+    ((wave, reason),) = speak(bundle, ["Hello."], seed=0, cfg_scale=2.0)
+    assert reason in ("stop", "length")
+    assert np.isfinite(wave).all()
+    again: list[str] = []
+    Pipeline(recipe, tmp_path / "work", Workers(), again.append).run()
+    assert all("there already" in line for line in again), "nothing is done twice"
+
+
+@pytest.mark.parametrize("where", ["codec ...", "codec-polished ...", "latents.npy ...", "voice ...", 5])
+def test_killed_anywhere_and_started_again_it_ends_with_the_same_bits(
+    recipe: Recipe, tmp_path: Path, where: str | int
+) -> None:
+    whole = Pipeline(recipe, tmp_path / "whole", Workers()).run()
+
+    def say(text: str) -> None:
+        if text == where:
+            raise Killed
+
+    def report(step: StepReport) -> None:
+        if step.step == where:
+            raise Killed
+
+    with pytest.raises(Killed):
+        Pipeline(recipe, tmp_path / "cut", Workers(), say, report).run()
+    resumed = Pipeline(recipe, tmp_path / "cut", Workers()).run()
+    files = sorted(p.relative_to(whole) for p in whole.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(resumed) for p in resumed.rglob("*") if p.is_file())
+    for name in files:
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+
+
+def test_a_fault_in_a_manifest_ends_the_run_before_anything_is_trained(recipe: Recipe, tmp_path: Path) -> None:
+    with (tmp_path / "cuts.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(cut("gone", "gone.wav", 1.0)) + "\n")
+    with pytest.raises(ModelError, match="cannot be used"):
+        Pipeline(recipe, tmp_path / "work", Workers()).run()
+    assert not (tmp_path / "work" / "corpus").exists()
+
+
+def test_an_unknown_speaker_is_named_with_those_there_are(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(RECIPE.replace('voices = ["kim"]', 'voices = ["tim"]'), encoding="utf-8")
+    changed = with_paths_from(read_recipe(tmp_path / "recipe.toml"), tmp_path)
+    with pytest.raises(ModelError, match=r"no speaker 'tim' in the corpus; there are: kim"):
+        Pipeline(changed, tmp_path / "work", Workers()).run()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("steps = 8\nwarmup", "stepps = 8\nwarmup"), r"unknown key training\.stepps"),
+        (("positions = 400", 'positions = "many"'), r"training\.positions"),
+        (("depth = 1,", "depht = 1,"), r"unknown key sled\.generator\.depht"),
+        (("hidden_size = 24\n", ""), r"sled\.hidden_size"),
+        (("[data]", "[data"), "recipe.toml"),
+        (("n_filters = 2", "n_filters = 3"), "n_filters must be a multiple"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_name(tmp_path: Path, change: tuple[str, str], named: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.replace(*change), encoding="utf-8")
+    with pytest.raises(ConfigError, match=named):
+        read_recipe(path)
+
+
+@pytest.mark.parametrize("name", ["paper_offline", "paper_streaming", "tiny"])
+def test_the_recipes_that_come_along_can_be_read(name: str) -> None:
+    with resources.as_file(resources.files("sled_tts.model.training") / "recipes" / f"{name}.toml") as path:
+        recipe = read_recipe(path)
+    if name != "tiny":
+        assert recipe.sled.hidden_size == 1024
+        assert recipe.training.steps in (300_000, 100_000)
+        assert torch.tensor(recipe.training.betas).tolist() == pytest.approx([0.9, 0.999])
