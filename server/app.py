@@ -12,7 +12,8 @@ from starlette.middleware.cors import CORSMiddleware
 from sled_tts.server.auth import ApiKeyMiddleware
 from sled_tts.server.logs import get_logger
 from sled_tts.server.metrics import Metrics
-from sled_tts.server.routes import catalog, health, native, speech, voices
+from sled_tts.server.origin import OriginMiddleware
+from sled_tts.server.routes import cartesia, catalog, deepgram, health, native, speech, voices
 from sled_tts.server.routes.body_limit import BodyLimitMiddleware
 from sled_tts.server.routes.replies import install_error_handlers
 from sled_tts.server.routes.state import AppState
@@ -48,12 +49,14 @@ def create_app(settings: Settings, service: SpeechService) -> FastAPI:
     )
     app.state.sled = state
     install_error_handlers(app)
-    for router in (speech.router, native.router, catalog.router, voices.router, health.router):
-        app.include_router(router)
+    for part in (speech, native, cartesia, deepgram, catalog, voices, health):
+        app.include_router(part.router)
     mount_studio(app)
     # The one added last is outermost: a key is checked before a body is read.
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
     app.add_middleware(ApiKeyMiddleware, keys=settings.api_key)
+    if not settings.api_key:
+        app.add_middleware(OriginMiddleware, origins=settings.cors_origin)
     if settings.cors_origin:
         # Outside the key check: browsers send preflights without credentials.
         app.add_middleware(

@@ -19,8 +19,9 @@ PUBLIC_PREFIX = "/studio/"
 
 
 class ApiKeyMiddleware:
-    """Checks `Authorization: Bearer KEY`, `X-API-Key: KEY` or, for WebSockets only (browsers cannot set headers
-    there), `?api_key=KEY`. A WebSocket is refused at the handshake with HTTP 401."""
+    """Checks `Authorization: Bearer KEY` (or `Token KEY`, as Deepgram's clients write it), `X-API-Key: KEY` or, for
+    WebSockets only (browsers cannot set headers there), `?api_key=KEY`. A WebSocket is refused at the handshake with
+    HTTP 401."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self.app = app
@@ -55,7 +56,7 @@ def _offered_keys(scope: Scope) -> list[str]:
     headers = Headers(scope=scope)
     keys = [headers["x-api-key"]] if "x-api-key" in headers else []
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and credentials.strip():
+    if scheme.lower() in ("bearer", "token") and credentials.strip():
         keys.append(credentials.strip())
     if scope["type"] == "websocket":
         keys += parse_qs(scope.get("query_string", b"").decode("latin-1")).get("api_key", [])

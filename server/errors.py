@@ -14,6 +14,7 @@ SledTtsError
 │   └── NotFoundError          an unknown model or path
 │       └── VoiceNotFoundError an unknown voice
 ├── AuthenticationError        a missing or wrong key
+├── ForbiddenOriginError       a browser's page of another site
 ├── OverCapacityError          every slot is taken; sent at once, never queued
 ├── NotReadyError              still warming up, shutting down, or the engine thread has died
 ├── IdleTimeoutError           the caller was silent for too long
@@ -119,6 +120,12 @@ class AuthenticationError(SledTtsError):
     default_code = "unauthorized"
 
 
+class ForbiddenOriginError(SledTtsError):
+    """A browser's page of another site."""
+
+    default_code = "forbidden_origin"
+
+
 class OverCapacityError(SledTtsError):
     """Every slot is taken; sent at once, never queued."""
 
@@ -179,6 +186,7 @@ ERROR_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (ConflictError, 409, 1008),
     (RequestError, 400, 1008),
     (AuthenticationError, 401, 1008),
+    (ForbiddenOriginError, 403, 1008),
     (OverCapacityError, 503, 1013),
     (NotReadyError, 503, 1013),
     (IdleTimeoutError, 408, 1008),

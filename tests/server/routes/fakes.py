@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sled_tts.server.engine.request import AudioChunk, Event, Failed, Finished, FinishReason, TextStarved
+from sled_tts.server.engine.request import (
+    AudioChunk,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    TextFlushed,
+    TextStarved,
+    WordsSpoken,
+    WordTiming,
+)
 from sled_tts.server.engine.stats import EngineStats
 from sled_tts.server.errors import OverCapacityError
 from sled_tts.server.service import LoadedModel, Reference, UtteranceOptions, WarmUp
@@ -39,7 +49,8 @@ class SineUtterance:
         self.options = options
         self.cancelled = False
         self._service = service
-        self._inbox: asyncio.Queue[str | None] = asyncio.Queue()
+        self._inbox: asyncio.Queue[str | TextFlushed | None] = asyncio.Queue()
+        self._flushes = 0
         self._freed = False
 
     def append(self, text: str) -> None:
@@ -50,6 +61,8 @@ class SineUtterance:
 
     def flush(self) -> None:
         self._service.flushes += 1
+        self._flushes += 1
+        self._inbox.put_nowait(TextFlushed(self._flushes))
 
     def close(self) -> None:
         self._inbox.put_nowait(None)
@@ -71,6 +84,9 @@ class SineUtterance:
             text = "x" if script.endless and sequence else await self._inbox.get()
             if text is None or self.cancelled:
                 break
+            if isinstance(text, TextFlushed):
+                yield text
+                continue
             if script.fail_after_chunks is not None and sequence >= script.fail_after_chunks:
                 self._free()
                 yield Failed(script.error)
@@ -78,6 +94,9 @@ class SineUtterance:
             await asyncio.sleep(script.chunk_delay_s)
             count = len(text) * script.frames_per_char
             time = (np.arange(count * HOP) + frames * HOP) / RATE
+            if self.options.timings:
+                start = frames * HOP / RATE
+                yield WordsSpoken((WordTiming(text, start, start + count * HOP / RATE, 0, len(text)),))
             yield AudioChunk(sequence, (0.5 * np.sin(2 * np.pi * 440 * time)).astype(np.float32), count, 0.1)
             frames, sequence = frames + count, sequence + 1
             if self._inbox.empty():
