@@ -64,6 +64,7 @@ class Wire:
         self._send_timeout_s = send_timeout_s
         self._receiving: asyncio.Future[Mapping[str, Any]] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self.heard_at = time.monotonic()
 
@@ -76,18 +77,20 @@ class Wire:
         await self._bounded(self.socket.send_bytes(data))
 
     async def next(self, wait_s: float | None = None) -> dict[str, Any] | None:
-        """The next message; None when `wait_s` pass before it.
+        """The next message; None when `wait_s` pass before it, or an utterance ends: there may be less to wait for.
 
         Raises _AgreedEnd after `finish`, what `fail` was told, WebSocketDisconnect, UnknownMessageError for a binary
         frame and BadJsonError.
         """
         if self._receiving is None:
             self._receiving = asyncio.ensure_future(self.socket.receive())
-        waiting: set[asyncio.Future[Any]] = {self._receiving, self._over}
+        waiting: set[asyncio.Future[Any]] = {self._receiving, self._over, self._ended}
         await asyncio.wait(waiting, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         if self._over.done():
             self._over.result()
             raise _AgreedEnd
+        if self._ended.done():
+            self._ended = asyncio.get_running_loop().create_future()
         if not self._receiving.done():
             return None
         frame, self._receiving = self._receiving.result(), None
@@ -141,6 +144,8 @@ class Wire:
 
     def _spoken(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if not self._ended.done():
+            self._ended.set_result(None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)
 

@@ -101,10 +101,11 @@ class DeepgramSession:
     async def _speak(self, text: object) -> None:
         if not isinstance(text, str):
             raise InvalidParameterError("Speak needs text", param="text")
+        if not text:
+            await self._warn("empty_input", "Speak without text")
+            return
         if not text.strip() and self.queue.open is None:
-            # White space may join words inside a turn; alone it is nothing that could be spoken.
-            if not text:
-                await self._warn("empty_input", "Speak without text")
+            # White space may separate words inside a turn; before one it says nothing.
             return
         self.queue.speak(text)
         await self._go_on()
