@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal, Protocol, get_args
 
-from sled_tts.server.audio.formats import MAX_RATE, MIN_RATE, AudioFormat, Codec
+from sled_tts.server.audio.container import ContainerEncoder
+from sled_tts.server.audio.formats import MAX_RATE, MIN_RATE, AudioFormat, Codec, allows_rate
 from sled_tts.server.audio.g711 import G711Encoder
 from sled_tts.server.audio.pcm import PcmEncoder
 from sled_tts.server.audio.resample import ResamplingEncoder
+from sled_tts.server.audio.tempo import TempoEncoder, check_speed
 from sled_tts.server.audio.wav import WavEncoder
 from sled_tts.server.engine.request import Float32
-from sled_tts.server.errors import InvalidParameterError, UnsupportedError
+from sled_tts.server.errors import InvalidParameterError
 
-__all__ = ["FORMATS", "MAX_RATE", "MIN_RATE", "AudioEncoder", "Format", "make_encoder", "rest_format"]
+__all__ = [
+    "FORMATS", "MAX_RATE", "MIN_RATE", "AudioEncoder", "Format", "encode", "finish", "make_encoder", "rest_format",
+]  # fmt: skip
 
-Format = Literal["wav", "pcm"]
+Format = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 FORMATS: tuple[str, ...] = get_args(Format)
 # OpenAI's `pcm` is 24 kHz whatever the model behind it.
 _PCM_DEFAULT_RATE = 24_000
@@ -26,6 +31,10 @@ class AudioEncoder(Protocol):
     @property
     def media_type(self) -> str: ...
 
+    @property
+    def heavy(self) -> bool:
+        """Whether a call takes long enough to be kept off an event loop: see `encode` and `finish` below."""
+
     def encode(self, pcm: Float32) -> bytes:
         """Encode samples `[N]`; may return fewer or more bytes than they take."""
 
@@ -34,11 +43,25 @@ class AudioEncoder(Protocol):
 
 
 def make_encoder(format: AudioFormat, source_rate: int, *, speed: float = 1.0) -> AudioEncoder:  # noqa: A002
-    """An encoder of samples at `source_rate` Hz. UnsupportedError for what this server cannot encode."""
-    if speed != 1.0:
-        raise UnsupportedError("only speed 1.0 is supported", param="speed")
+    """An encoder of samples at `source_rate` Hz, heard `speed` times as fast at the same pitch.
+
+    InvalidParameterError for a speed outside its range.
+    """
+    check_speed(speed)
     encoder = _encoder(format)
-    return encoder if format.rate == source_rate else ResamplingEncoder(encoder, source_rate, format.rate)
+    if format.rate != source_rate:
+        encoder = ResamplingEncoder(encoder, source_rate, format.rate)
+    return encoder if speed == 1.0 else TempoEncoder(encoder, speed, source_rate)
+
+
+async def encode(encoder: AudioEncoder, pcm: Float32) -> bytes:
+    """`encoder.encode`, in another thread where that pays."""
+    return await asyncio.to_thread(encoder.encode, pcm) if encoder.heavy else encoder.encode(pcm)
+
+
+async def finish(encoder: AudioEncoder) -> bytes:
+    """`encoder.finish`, in another thread where that pays."""
+    return await asyncio.to_thread(encoder.finish) if encoder.heavy else encoder.finish()
 
 
 def _encoder(wanted: AudioFormat) -> AudioEncoder:
@@ -53,11 +76,12 @@ def _encoder(wanted: AudioFormat) -> AudioEncoder:
             return G711Encoder("mulaw")
         case Codec.ALAW:
             return G711Encoder("alaw")
-    raise UnsupportedError(f"{wanted.codec} is not supported", param="response_format")
+        case _:
+            return ContainerEncoder(wanted)
 
 
 def rest_format(kind: str, model_rate: int, sample_rate: int | None) -> AudioFormat:
-    """`response_format` of the REST route; None is 24000 Hz for pcm and the model's own rate for wav.
+    """`response_format` of the REST route; without a rate 24000 Hz for pcm, or else the model's own if it can be.
 
     InvalidParameterError for an unknown format or rate.
     """
@@ -65,6 +89,8 @@ def rest_format(kind: str, model_rate: int, sample_rate: int | None) -> AudioFor
         raise InvalidParameterError(
             f"response_format {kind!r} is not supported; use one of {', '.join(FORMATS)}", param="response_format"
         )
+    codec = Codec.PCM_S16LE if kind == "pcm" else Codec(kind)
     if sample_rate is None:
-        sample_rate = _PCM_DEFAULT_RATE if kind == "pcm" else model_rate
-    return AudioFormat(Codec.WAV if kind == "wav" else Codec.PCM_S16LE, sample_rate)
+        own = codec is not Codec.PCM_S16LE and MIN_RATE <= model_rate <= MAX_RATE and allows_rate(codec, model_rate)
+        sample_rate = model_rate if own else _PCM_DEFAULT_RATE
+    return AudioFormat(codec, sample_rate)

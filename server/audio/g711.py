@@ -19,6 +19,8 @@ _MU_BIAS, _MU_CLIP = 33, 8_159
 class G711Encoder:
     """8 bits a sample, whatever the rate."""
 
+    heavy = False
+
     def __init__(self, law: Law) -> None:
         self.media_type = "audio/basic" if law == "mulaw" else "audio/x-alaw-basic"
         self._table = _mulaw_table() if law == "mulaw" else _alaw_table()

@@ -21,6 +21,7 @@ class PcmEncoder:
     """`s16le`: see `to_int16`. `f32le`: the samples as they are."""
 
     media_type = "audio/pcm"
+    heavy = False
 
     def __init__(self, sample_format: SampleFormat) -> None:
         self._integer = sample_format == "s16le"

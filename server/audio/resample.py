@@ -39,6 +39,10 @@ class ResamplingEncoder:
     def media_type(self) -> str:
         return self._inner.media_type
 
+    @property
+    def heavy(self) -> bool:
+        return self._inner.heavy
+
     def encode(self, pcm: Float32) -> bytes:
         ready = self._resampler.write(pcm)
         return self._inner.encode(ready) if ready.size else b""
