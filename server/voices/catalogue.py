@@ -154,7 +154,7 @@ class VoiceCatalogue:
         for own, prompt in speaker.own:
             if own.id == voice.id:
                 return own, prompt
-        if name in (None, DEFAULT, *OPENAI_NAMES):
+        if name is None or voice.id == DEFAULT or name in (DEFAULT, *OPENAI_NAMES):
             # The name asks for no voice in particular: each checkpoint answers with one of its own.
             place = OPENAI_NAMES.index(name) if name in OPENAI_NAMES else 0
             return speaker.own[place % len(speaker.own)] if speaker.own else (_PLAIN, None)

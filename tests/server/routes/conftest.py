@@ -31,6 +31,9 @@ def write_checkpoint(folder: Path, name: str, extras: dict[str, Any] | None = No
         model.z_proj_ln.bias[0] = 4.0
         model.eos_head.weight.zero_()[0, 0] = -20.0
     codec = Codec(CodecConfig(sampling_rate=RATE, dimension=10, n_filters=2, n_q=2, codebook_size=16)).eval()
+    # A new codec's codebooks are empty: every recording would sound the same to it.
+    with torch.no_grad():
+        codec.quantizer.fit(codec.encoder(0.2 * torch.randn(1, 1, RATE).cumsum(-1).sin())[0].T, iterations=3)
     tokenizer = train_tokenizer(["some words to learn some words from"] * 3, _VOCAB)
     save_bundle(folder, model, tokenizer, codec, {"name": name} | (extras or {}), dtype=torch.float32)
     return folder

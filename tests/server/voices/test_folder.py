@@ -168,7 +168,7 @@ def test_readers_never_see_half_of_a_change(folder: VoiceFolder) -> None:
     done = threading.Event()
 
     def write() -> None:
-        for k in range(60):
+        for k in range(25):
             folder.change("anna", lambda before, k=k: replace(before, name=f"Anna {k}", description="x" * (k * 50)))
             folder.add(entry(f"v{k}"), PCM, {"c": LATENTS})
             folder.delete(f"v{k}")

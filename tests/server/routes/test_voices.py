@@ -1,0 +1,201 @@
+"""Voices over HTTP and in speech: tiny real checkpoints, offline and streaming, against the naive network."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from structlog.testing import capture_logs
+
+from sled_tts.model.checkpoint import ModelBundle, load_bundle
+from sled_tts.model.generation import seeded_noise
+from sled_tts.model.voices import BuiltInVoice, write_voice
+from sled_tts.server.voices.folder import VoiceFolder
+from tests.reference import NaiveSled
+from tests.server.routes.conftest import RATE, Load, write_checkpoint
+from tests.server.routes.loopback import connect, running, speak
+from tests.server.voices.sounds import encoded, silence, voiced
+
+VOICES, SPEECH = "/v1/audio/voices", "/v1/audio/speech"
+SAID = "words to learn some words from"
+FIELDS = {"name": "Anna", "consent": "Anna agreed on 2 May", "ref_text": SAID}
+SAMPLE = encoded(voiced(2.0, RATE), RATE)
+TEXT, SEED, SECONDS = "some words", 11, 0.5
+
+
+@pytest.fixture(scope="module")
+def block_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A streaming checkpoint trained with prompt blocks, which brings two voices."""
+    folder = tmp_path_factory.mktemp("blocks") / "voice"
+    folder.mkdir()
+    draw = torch.Generator().manual_seed(5)
+    shipped = [
+        BuiltInVoice(name, name.capitalize(), f"some {name} words", torch.randn(frames, 10, generator=draw), "tiny")
+        for name, frames in (("kim", 9), ("lee", 14))
+    ]
+    extras = {"speech_prompts": True, "voices": [write_voice(voice, folder) for voice in shipped]}
+    return write_checkpoint(folder, "tiny-blocks", extras, stream_n=3, stream_m=4)
+
+
+async def post(http: httpx.AsyncClient, sample: bytes = SAMPLE, **changes: str | None) -> httpx.Response:
+    fields = {key: value for key, value in (FIELDS | changes).items() if value is not None}
+    return await http.post(VOICES, data=fields, files={"audio_sample": ("anna.wav", sample, "audio/wav")})
+
+
+async def say(http: httpx.AsyncClient, **changes: Any) -> bytes:
+    body = {"input": TEXT, "seed": SEED, "max_seconds": SECONDS, "response_format": "pcm", "sample_rate": RATE}
+    answer = await http.post(SPEECH, json=body | changes)
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+def expected(bundle: ModelBundle, text: str, latents: np.ndarray) -> np.ndarray:
+    """PCM of a voice by the naive network and one offline decode: prompt ids and text ids are tokenised apart."""
+    naive = NaiveSled(bundle.config.to_dict(), bundle.sled.state_dict())
+    source = seeded_noise(SEED, bundle.config.generator.noise_channels)
+    frames = round(SECONDS * RATE / bundle.codec.config.hop_length)
+    noise = torch.stack([source(k) for k in range(frames)])
+    prompt = bundle.normalise(torch.from_numpy(latents))
+    n, m = bundle.config.stream_n, bundle.config.stream_m
+    if n is not None:
+        told, ids = bundle.tokenizer.encode(text)[:-1], bundle.tokenizer.encode(f" {TEXT}")[1:]
+    else:
+        told, ids = [], bundle.tokenizer.encode(f"{text} {TEXT}")
+    steps = naive.synthesise(ids, noise, 2.0, n=n, m=m, prompt=prompt, prompt_ids=told)
+    whole = bundle.denormalise(torch.cat([prompt, steps.latents.float()]))
+    return bundle.codec.decode(whole[None])[0].numpy()[len(latents) * bundle.codec.config.hop_length :]
+
+
+def heard(pcm: bytes) -> np.ndarray:
+    return np.frombuffer(pcm, "<f4")
+
+
+async def test_a_shipped_voice_streams_as_the_naive_network_speaks(load: Load, block_folder: Path) -> None:
+    bundle = load_bundle(str(block_folder))
+    async with running(load(block_folder)) as server, connect(server.ws_url) as socket:
+        spoken = {}
+        for name in ("kim", "lee", "alloy", "ash", None):
+            voice = {} if name is None else {"voice": name}
+            got = await speak(socket, list(TEXT), seed=SEED, max_seconds=SECONDS, format="f32le", **voice)
+            spoken[name] = got.pcm
+        listed = (await server.http.get(VOICES)).json()["voices"]
+    for voice in bundle.extras.voices:
+        want = expected(bundle, voice.text, voice.latents.numpy())
+        np.testing.assert_allclose(heard(spoken[voice.id]), want, atol=1e-4)
+    assert spoken["kim"] == spoken["alloy"] == spoken[None]
+    assert spoken["lee"] == spoken["ash"] != spoken["kim"]
+    assert [(v["id"], v["kind"], v["alias_of"]) for v in listed[:3]] == [
+        ("kim", "built-in", None), ("lee", "built-in", None), ("alloy", "built-in", "kim"),
+    ]  # fmt: skip
+    assert len(listed) == 15
+
+
+@pytest.mark.parametrize("kind", ["offline", "blocks"])
+async def test_a_cloned_voice_speaks_as_the_naive_network_does(
+    load: Load, tmp_path: Path, offline_folder: Path, block_folder: Path, kind: str
+) -> None:
+    folder = offline_folder if kind == "offline" else block_folder
+    sample = encoded(np.concatenate([silence(0.8, RATE), voiced(2.0, RATE), silence(0.5, RATE)]), RATE, "FLAC")
+    async with running(load(folder, voices_dir=tmp_path)) as server:
+        made = await post(server.http, sample)
+        assert made.status_code == 200
+        rest = await say(server.http, voice=made.json()["id"])
+        assert rest == await say(server.http, voice={"id": "anna"})
+        default = await say(server.http)
+        async with connect(server.ws_url) as socket:
+            stream = await speak(socket, list(TEXT), seed=SEED, max_seconds=SECONDS, format="f32le", voice="Anna")
+    bundle = load_bundle(str(folder))
+    (entry,) = VoiceFolder(tmp_path).scan().entries
+    (codec,) = (tmp_path / entry.id).glob("prompt-*.safetensors")
+    latents = VoiceFolder(tmp_path).prompt(entry, codec.stem.removeprefix("prompt-"), lambda *_: pytest.fail("again"))
+    assert len(latents) * bundle.codec.config.hop_length / RATE == pytest.approx(2.2, abs=0.05)
+    assert len(np.unique(latents, axis=0)) > 3
+    want = expected(bundle, SAID, latents)
+    np.testing.assert_allclose(heard(stream.pcm), want, atol=1e-4)
+    np.testing.assert_allclose(np.frombuffer(rest, "<i2") / 32767, want, atol=2e-4)
+    assert rest != default
+
+
+async def test_a_stored_voice_is_the_recording_and_survives_a_restart(
+    load: Load, tmp_path: Path, offline_folder: Path
+) -> None:
+    async with running(load(offline_folder, voices_dir=tmp_path)) as server:
+        made = (await post(server.http)).json()
+        assert made["object"] == "audio.voice"
+        assert made["name"] == "Anna"
+        assert made["created_at"] > 1_700_000_000
+        once = await say(server.http, ref_audio=base64.b64encode(SAMPLE).decode(), ref_text=SAID)
+        stored = await say(server.http, voice="Anna")
+        assert once == stored
+    async with running(load(offline_folder, voices_dir=tmp_path)) as server:
+        assert await say(server.http, voice="Anna") == stored
+        renamed = await server.http.patch(f"{VOICES}/{made['id']}", json={"name": "Anne"})
+        assert (renamed.status_code, renamed.json()["name"]) == (200, "Anne")
+        assert (await server.http.get(f"{VOICES}/anne")).json()["id"] == made["id"]
+        assert await say(server.http, voice="Anne") == stored
+        gone = await server.http.delete(f"{VOICES}/{made['id']}")
+        assert gone.json() == {"id": made["id"], "object": "audio.voice.deleted", "deleted": True}
+        for name in (made["id"], "Anne", "Anna"):
+            answer = await server.http.post(SPEECH, json={"input": "a", "voice": name})
+            assert (answer.status_code, answer.json()["error"]["param"]) == (404, "voice")
+        assert (await server.http.delete(f"{VOICES}/{made['id']}")).status_code == 404
+
+
+async def test_clone_use_is_logged_and_counted(load: Load, tmp_path: Path, offline_folder: Path) -> None:
+    async with running(load(offline_folder, voices_dir=tmp_path)) as server:
+        made = (await post(server.http)).json()
+        with capture_logs() as logs:
+            await say(server.http)
+            await say(server.http, voice="Anna")
+            await say(server.http, voice="alloy", ref_audio=base64.b64encode(SAMPLE).decode(), ref_text=SAID)
+        metrics = (await server.http.get("/metrics")).text
+    uses = [line for line in logs if line["event"] == "cloned voice used"]
+    assert [(use["source"], use["voice"], use["model"]) for use in uses] == [
+        ("stored", made["id"], "tiny-offline"), ("recording", None, "tiny-offline"),
+    ]  # fmt: skip
+    assert len({use["request"] for use in uses}) == 2
+    assert not any(secret in str(logs) for secret in (TEXT, SAID))
+    assert 'sled_tts_cloned_utterances_total{source="stored"} 1.0' in metrics
+    assert 'sled_tts_cloned_utterances_total{source="recording"} 1.0' in metrics
+
+
+async def test_bad_uploads_are_refused_with_the_reason(load: Load, tmp_path: Path, offline_folder: Path) -> None:
+    service = load(offline_folder, voices_dir=tmp_path)
+    async with running(service, max_reference_bytes=100_000) as server:
+        assert (await post(server.http, name="Taken")).status_code == 200
+        cases: list[tuple[dict[str, Any], int, str, str]] = [
+            ({"sample": b"GIF89a" + bytes(500)}, 422, "bad_audio", "audio_sample"),
+            ({"sample": b""}, 422, "bad_audio", "audio_sample"),
+            ({"sample": encoded(silence(2.0))}, 422, "bad_audio", "audio_sample"),
+            ({"sample": bytes(100_001)}, 413, "input_too_long", "audio_sample"),
+            ({"ref_text": "no"}, 422, "invalid_parameter", "ref_text"),
+            ({"ref_text": None}, 422, "invalid_parameter", "ref_text"),
+            ({"consent": None}, 422, "invalid_parameter", "consent"),
+            ({"consent": " "}, 422, "invalid_parameter", "consent"),
+            ({"name": None}, 422, "invalid_parameter", "name"),
+            ({"name": "taken"}, 409, "conflict", "name"),
+            ({"name": "nova"}, 409, "conflict", "name"),
+        ]
+        for changes, status, code, param in cases:
+            answer = await post(server.http, **changes)
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"], error["param"]) == (status, code, param), changes
+        plain = await server.http.post(VOICES, json={"name": "Ben"})
+        assert (plain.status_code, plain.json()["error"]["code"]) == (422, "invalid_parameter")
+        no_file = await server.http.post(VOICES, data=FIELDS | {"audio_sample": "text"}, files={"other": b"x"})
+        assert (no_file.status_code, no_file.json()["error"]["param"]) == (422, "audio_sample")
+        for method, path, body, status in (
+            ("PATCH", "default", {"name": "Mine"}, 422),
+            ("DELETE", "default", None, 422),
+            ("PATCH", "nobody", {"name": "Mine"}, 404),
+            ("DELETE", "..%2F..", None, 404),
+            ("PATCH", "nobody", {"nom": "Mine"}, 422),
+        ):
+            answer = await server.http.request(method, f"{VOICES}/{path}", json=body)
+            assert answer.status_code == status, (method, path, answer.text)
+        assert [voice["name"] for voice in (await server.http.get(VOICES)).json()["voices"]][:2] == ["Default", "Taken"]

@@ -1,0 +1,200 @@
+"""Names, whose voices they are, and what each checkpoint goes on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from structlog.testing import capture_logs
+
+from sled_tts.server.engine.request import Float32
+from sled_tts.server.errors import (
+    ConflictError,
+    InputTooLongError,
+    InvalidParameterError,
+    SledTtsError,
+    UnsupportedError,
+    VoiceNotFoundError,
+)
+from sled_tts.server.service import NewVoice, Reference, Voice, VoiceKind
+from sled_tts.server.voices.catalogue import OPENAI_NAMES, Speaker, VoiceCatalogue, VoicePrompt
+from sled_tts.server.voices.folder import VoiceFolder
+from tests.server.voices.sounds import encoded, voiced
+
+SAID = "three seconds of a voice saying this"
+RECORDING = encoded(voiced(3.0))
+NEW = NewVoice("Anna", RECORDING, SAID, "Anna Lind agreed on 2 May", "from the phone")
+
+
+class Model:
+    """A checkpoint whose latents are counted samples; `calls` is how often it has encoded."""
+
+    def __init__(self, name: str, codec: str, *voices: str) -> None:
+        own = tuple(
+            (Voice(v, v.capitalize(), VoiceKind.BUILT_IN), VoicePrompt(f"I am {v}", np.full((4, 2), k, np.float32)))
+            for k, v in enumerate(voices)
+        )
+        self.calls = 0
+        self.speaker = Speaker(name, codec, own, self.encode)
+
+    def encode(self, reference: Reference, param: str) -> Float32:
+        self.calls += 1
+        if len(reference.pcm) > 6 * reference.rate:
+            raise InputTooLongError("longer than this model can use", param=param)
+        return np.full((5, 2), len(reference.pcm), np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> VoiceFolder:
+    return VoiceFolder(tmp_path / "voices")
+
+
+def test_a_checkpoint_without_voices_has_the_default_one() -> None:
+    catalogue = VoiceCatalogue([Model("m", "c").speaker])
+    (only,) = catalogue.list()
+    assert (only.id, only.kind) == ("default", VoiceKind.BUILT_IN)
+    for name in (None, "default", "Default", *OPENAI_NAMES):
+        assert catalogue.resolve(name) == only
+        assert catalogue.prompt(name, "m") == (only, None)
+    assert set(catalogue.aliases().values()) == {"default"}
+    with pytest.raises(UnsupportedError, match="keeps no voices"):
+        catalogue.add(NEW)
+
+
+def test_openai_names_go_through_the_voices_in_order(folder: VoiceFolder) -> None:
+    catalogue = VoiceCatalogue([Model("m", "c", "kim", "lee", "mo").speaker], folder)
+    assert [catalogue.resolve(name).id for name in OPENAI_NAMES[:5]] == ["kim", "lee", "mo", "kim", "lee"]
+    assert len(catalogue.aliases()) == 13
+    catalogue.add(NEW)
+    # Cloned voices do not take part: whoever asks for "alloy" never gets somebody's copied voice.
+    assert set(catalogue.aliases().values()) == {"kim", "lee", "mo"}
+    assert catalogue.resolve(None).id == "kim"
+    voice, prompt = catalogue.prompt("LEE", "m")
+    assert voice.id == "lee"
+    assert prompt is not None
+    assert (prompt.text, prompt.latents[0, 0]) == ("I am lee", 1.0)
+
+
+def test_a_shipped_voice_may_have_an_openai_name() -> None:
+    catalogue = VoiceCatalogue([Model("m", "c", "kim", "alloy").speaker])
+    assert catalogue.resolve("alloy").id == "alloy"
+
+
+def test_each_of_two_checkpoints_answers_general_names_with_its_own() -> None:
+    first, second, third = Model("a", "c", "kim", "lee"), Model("b", "c", "zoe"), Model("d", "c")
+    catalogue = VoiceCatalogue([first.speaker, second.speaker, third.speaker])
+    assert [voice.id for voice in catalogue.list()] == ["kim", "lee", "zoe"]
+    for name in (None, "default", "alloy", "ash"):
+        assert catalogue.prompt(name, "b")[0].id == "zoe"
+        assert catalogue.prompt(name, "d")[1] is None
+    with pytest.raises(UnsupportedError, match="'kim' belongs to another model than 'b'"):
+        catalogue.prompt("kim", "b")
+
+
+def test_a_clone_is_encoded_once_a_codec_and_kept(folder: VoiceFolder) -> None:
+    one, same, other = Model("one", "c"), Model("same", "c"), Model("other", "d")
+    catalogue = VoiceCatalogue([one.speaker, same.speaker, other.speaker], folder, clock=lambda: 1234.9)
+    voice = catalogue.add(NEW)
+    assert (voice.name, voice.kind, voice.created_at, voice.description) == ("Anna", "cloned", 1234, "from the phone")
+    assert (one.calls + same.calls, other.calls) == (1, 1)
+    for name in (voice.id, "Anna", "anna"):
+        for model in ("one", "same", "other"):
+            found, prompt = catalogue.prompt(name, model)
+            assert found == voice
+            assert prompt is not None
+            assert prompt.text == SAID
+    (kept,) = folder.scan().entries
+    assert (kept.consent, kept.consent_at) == ("Anna Lind agreed on 2 May", 1234)
+    # After a restart with a codec it has not met, the voice is made ready before anybody asks.
+    late = Model("late", "e")
+    again = VoiceCatalogue([one.speaker, late.speaker], VoiceFolder(folder.path))
+    again.encode_stored()
+    again.prompt("Anna", "late")
+    assert late.calls == 1
+    assert one.calls + same.calls + other.calls == 2
+
+
+def test_edits_of_another_process_are_seen(folder: VoiceFolder) -> None:
+    here = VoiceCatalogue([Model("m", "c").speaker], folder)
+    there = VoiceCatalogue([Model("m", "c").speaker], VoiceFolder(folder.path))
+    voice = there.add(NEW)
+    assert here.get(voice.id) == voice
+    here.prompt("Anna", "m")
+    there.rename(voice.id, "  Anne   Marie ")
+    assert here.resolve("anne marie").id == voice.id
+    with pytest.raises(VoiceNotFoundError):
+        here.resolve("Anna")
+    there.delete(voice.id)
+    for attempt in (lambda: here.get(voice.id), lambda: here.prompt(voice.id, "m"), lambda: here.delete(voice.id)):
+        with pytest.raises(VoiceNotFoundError, match=voice.id):
+            attempt()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "param"),
+    [
+        ({"name": "kim"}, ConflictError, "name"),
+        ({"name": " KIM "}, ConflictError, "name"),
+        ({"name": "default"}, ConflictError, "name"),
+        ({"name": "Alloy"}, ConflictError, "name"),
+        ({"name": "anna"}, ConflictError, "name"),
+        ({"name": ""}, InvalidParameterError, "name"),
+        ({"name": "x" * 65}, InvalidParameterError, "name"),
+        ({"name": "a\x00b"}, InvalidParameterError, "name"),
+        ({"consent": "  "}, InvalidParameterError, "consent"),
+        ({"consent": "x" * 1001}, InvalidParameterError, "consent"),
+        ({"description": "x" * 1001}, InvalidParameterError, "description"),
+        ({"text": None}, InvalidParameterError, "ref_text"),
+        ({"recording": b"noise"}, SledTtsError, "audio_sample"),
+        ({"recording": encoded(voiced(7.0)), "text": SAID * 2}, InputTooLongError, "audio_sample"),
+    ],
+)
+def test_what_cannot_become_a_voice_leaves_nothing(
+    folder: VoiceFolder, changes: dict[str, object], kind: type[SledTtsError], param: str
+) -> None:
+    catalogue = VoiceCatalogue([Model("m", "c", "kim").speaker], folder)
+    catalogue.add(NEW)
+    with pytest.raises(kind) as caught:
+        catalogue.add(NewVoice(**({"name": "Ben", "recording": RECORDING, "text": SAID, "consent": "yes"} | changes)))
+    assert caught.value.param == param
+    assert [voice.name for voice in catalogue.list()] == ["Kim", "Anna"]
+
+
+def test_built_in_voices_stay(folder: VoiceFolder) -> None:
+    catalogue = VoiceCatalogue([Model("m", "c", "kim").speaker], folder)
+    with pytest.raises(UnsupportedError, match="cannot be renamed"):
+        catalogue.rename("kim", "Jim")
+    with pytest.raises(UnsupportedError, match="cannot be deleted"):
+        catalogue.delete("kim")
+    with pytest.raises(VoiceNotFoundError):
+        catalogue.delete("alloy")
+
+
+def test_a_broken_clone_stops_nobody(folder: VoiceFolder) -> None:
+    catalogue = VoiceCatalogue([Model("m", "c").speaker], folder)
+    voice = catalogue.add(NEW)
+    other = VoiceCatalogue([Model("m", "c").speaker], VoiceFolder(folder.path))
+    (folder.path / voice.id / "prompt-c.safetensors").unlink()
+    with (folder.path / voice.id / "recording.safetensors").open("r+b") as file:
+        file.seek(200)
+        file.write(np.full(8, np.nan, np.float32).tobytes())
+    with capture_logs() as logs:
+        other.encode_stored()
+    assert [line["event"] for line in logs] == ["voice cannot be used"]
+    assert len(other.list()) == 2
+    with pytest.raises(VoiceNotFoundError, match="cannot be read"):
+        other.prompt("Anna", "m")
+
+
+def test_uses_are_logged_without_text_and_counted() -> None:
+    catalogue = VoiceCatalogue([Model("m", "c").speaker])
+    with capture_logs() as logs:
+        catalogue.ledger.used("stored", voice="voice_1", request="r1", model="m")
+        catalogue.ledger.used("recording", voice=None, request="r2", model="m")
+        catalogue.ledger.used("stored", voice="voice_1", request="r3", model="m")
+    assert catalogue.clone_uses() == {"stored": 2, "recording": 1}
+    assert logs[0] == {
+        "event": "cloned voice used", "log_level": "info", "source": "stored", "voice": "voice_1", "request": "r1",
+        "model": "m",
+    }  # fmt: skip
