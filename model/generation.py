@@ -65,10 +65,13 @@ class _Stream:
     stop_latent: Tensor | None = None
 
 
-def seeded_noise(seed: int, channels: int) -> NoiseSource:
-    """Noise that depends on the seed alone, whatever else is being synthesised."""
+def seeded_noise(seed: int, channels: int, scale: float = 1.0) -> NoiseSource:
+    """Noise that depends on the seed alone, whatever else is being synthesised.
+
+    A `scale` below 1 trades variety for steadiness; the published models are sampled at 1.
+    """
     generator = torch.Generator().manual_seed(seed)
-    return lambda step: torch.randn(channels, generator=generator)
+    return lambda step: scale * torch.randn(channels, generator=generator)
 
 
 def prompted_prefix(cursor: TurnCursor, prompt_frames: int) -> list[tuple[bool, int]]:

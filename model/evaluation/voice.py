@@ -40,7 +40,7 @@ def speak(
         for index, text in enumerate(texts[first : first + batch], first):
             # After a prompt block a text begins with the space that parts it from there, and without `<s>`.
             ids = tokenizer.encode(text) if chosen is None else tokenizer.encode(f" {text}")[1:]
-            noise = seeded_noise(seed + index, config.generator.noise_channels)
+            noise = seeded_noise(seed + index, config.generator.noise_channels, bundle.extras.noise_scale)
             most = int(bundle.extras.max_frames_per_token * len(ids))
             requests.append(GenerationRequest(ids, noise, most, prompt, told))
         for result in generate(bundle.sled, requests, cfg_scale=cfg_scale, n=config.stream_n, m=config.stream_m):
