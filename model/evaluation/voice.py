@@ -20,6 +20,7 @@ import torch
 import typer
 
 from sled_tts.model.checkpoint import BUILT_IN, ModelBundle, load_bundle
+from sled_tts.model.evaluation.naturalness import Judges
 from sled_tts.model.evaluation.recognition import ClosedSet, Wave, arctic_prompts, score
 from sled_tts.model.evaluation.signal import inspect
 from sled_tts.model.generation import GenerationRequest, generate, seeded_noise
@@ -67,6 +68,7 @@ def main(
     cfg_scale: float = 2.0,
     voice: Annotated[str | None, typer.Option(help="One of the checkpoint's voices.")] = None,
     recordings: Annotated[Path | None, typer.Option(help="JSON lines of {text, path}: real speech to compare.")] = None,
+    quality: Annotated[bool, typer.Option(help="DNSMOS and speaker similarity too (the quality extra).")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the wav files.")] = None,
 ) -> None:
     """Closed-set accuracy and open WER of a voice on held-out prompts."""
@@ -88,6 +90,18 @@ def main(
     result["signal"] = {
         name: float(np.mean([getattr(report, name) for report in reports])) for name in reports[0].__dataclass_fields__
     }
+    if quality:
+        judges = Judges.load()
+        clips = [(wave, rate) for wave, _ in spoken]
+        result["opinion"] = asdict(judges.opinion(clips))
+        if (own := bundle.voice(voice)) is not None:
+            known = {
+                v.id: judges.embedding(bundle.codec.decode(v.latents[None])[0].numpy(), rate)
+                for v in bundle.extras.voices
+            }
+            others = [embedding for voice_id, embedding in known.items() if voice_id != own.id]
+            similarity, margin = judges.margin(clips, known[own.id], others)
+            result["speaker"] = {"voice": own.id, "similarity": similarity, "margin_over_other_voices": margin}
     if recordings is not None:
         items = [json.loads(line) for line in recordings.read_text(encoding="utf-8").splitlines() if line]
         clips = [(item["text"], *soundfile.read(item["path"], dtype="float32")) for item in items]
