@@ -14,7 +14,8 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.sled import Sled
 from sled_tts.server.engine.chunks import ChunkPolicy
-from sled_tts.server.engine.engine import Admit, Cancel, Engine, Tokens
+from sled_tts.server.engine.commands import Admit, Cancel, Tokens
+from sled_tts.server.engine.engine import Engine
 from sled_tts.server.engine.limits import FrameBudget
 from sled_tts.server.engine.outlet import Outlet
 from sled_tts.server.engine.request import AudioChunk, Event, Failed, Finished, Float32, SynthesisRequest

@@ -8,75 +8,27 @@ from __future__ import annotations
 import logging
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from sled_tts.server.engine.chunks import ChunkPolicy
+from sled_tts.server.engine.commands import Admit, Cancel, Command, Release, Wake
+from sled_tts.server.engine.delivery import Delivery, engine_error
 from sled_tts.server.engine.limits import FrameBudget
-from sled_tts.server.engine.outlet import Outlet
 from sled_tts.server.engine.request import (
-    AudioChunk,
     Failed,
-    Finished,
     FinishReason,
-    Float32,
-    SynthesisRequest,
     Terminal,
     TextStarved,
 )
-from sled_tts.server.engine.scheduler import Candidate, Policy
+from sled_tts.server.engine.scheduler import Policy
 from sled_tts.server.engine.slots import SlotPool
 from sled_tts.server.engine.stats import EngineStats
 from sled_tts.server.engine.streams import Readiness, Stream
-from sled_tts.server.engine.work import DecodeWork, RowOutcome, StepRunner
+from sled_tts.server.engine.work import RowOutcome, StepRunner
 from sled_tts.server.errors import EngineError, NotReadyError, SlowReaderError
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Admit:
-    """Start a request on a slot already taken from the pool; a `leased` slot stays taken when it ends."""
-
-    request: SynthesisRequest
-    slot: int
-    outlet: Outlet
-    leased: bool = False
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """More text for the stream on `slot`, if it is still `request_id`'s; `final` ends the text."""
-
-    slot: int
-    outlet: Outlet
-    ids: tuple[int, ...]
-    final: bool
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """Stop the stream on `slot`, if it is still this one."""
-
-    slot: int
-    outlet: Outlet
-
-
-@dataclass(frozen=True)
-class Release:
-    """Give a leased slot back, after whatever was posted before."""
-
-    slot: int
-
-
-@dataclass(frozen=True)
-class Wake:
-    """A reader has made room, or the thread should look at its stop flag."""
-
-
-Command = Admit | Tokens | Cancel | Release | Wake
 
 
 @dataclass
@@ -97,6 +49,7 @@ class Engine:
         self.info = self.runner.info
         self.pool = SlotPool(self.info.slots)
         self.stats = EngineStats(self.info.slots)
+        self.delivery = Delivery(self.runner, self.chunks, self.stats, self.clock)
         self._arrivals = 0
 
     def post(self, command: Command) -> None:
@@ -130,7 +83,7 @@ class Engine:
                     self._sleep(idle_s)
             except Exception as error:
                 log.exception("the engine loop failed; every stream is ended")
-                self.fail_all(_engine_error(error))
+                self.fail_all(engine_error(error))
                 if faulted_at == self.stats.steps:
                     raise
                 faulted_at = self.stats.steps
@@ -148,8 +101,6 @@ class Engine:
         for stream in list(self.streams.values()):
             self._end(stream, Failed(error))
         self.flush()
-
-    # -- commands ---------------------------------------------------------------------------------------------
 
     def _take_commands(self, admit: bool = True, refusal: Exception | None = None) -> None:
         while True:
@@ -201,14 +152,14 @@ class Engine:
             log.exception("request %s could not be opened", request.request_id)
             self._end(stream, Failed(error))
 
-    # -- choosing ---------------------------------------------------------------------------------------------
-
     def _runnable(self) -> list[Stream]:
         now = self.clock()
         runnable = []
         for stream in list(self.streams.values()):
             if not stream.outlet.check_room():
-                self._wait_for_reader(stream, now)
+                if stream.unread_for(now) > self.slow_reader_timeout_s:
+                    error = SlowReaderError(f"no audio was read for {self.slow_reader_timeout_s:g} s")
+                    self._end(stream, Failed(error))
                 continue
             stream.blocked_since = None
             readiness = stream.advance()
@@ -223,14 +174,6 @@ class Engine:
                 self._starve(stream)
         return runnable
 
-    def _wait_for_reader(self, stream: Stream, now: float) -> None:
-        stream.ready_since = None
-        if stream.blocked_since is None:
-            stream.blocked_since = now
-        elif now - stream.blocked_since > self.slow_reader_timeout_s:
-            error = SlowReaderError(f"no audio was read for {self.slow_reader_timeout_s:g} s")
-            self._end(stream, Failed(error))
-
     def _starve(self, stream: Stream) -> None:
         stream.ready_since = None
         if not stream.starving and stream.frames:
@@ -240,19 +183,11 @@ class Engine:
 
     def _choose(self, runnable: Sequence[Stream]) -> list[Stream]:
         now = self.clock()
-        candidates = [
-            Candidate(
-                s.slot, s.arrival, s.playback.lead_s(now, s.speech - max(s.decoded, s.prompt_frames)), s.passed_over
-            )
-            for s in runnable
-        ]
-        chosen = set(self.policy.choose(candidates))
+        chosen = set(self.policy.choose([stream.candidate(now) for stream in runnable]))
         for stream in runnable:
             stream.passed_over = 0 if stream.slot in chosen else stream.passed_over + 1
         # Slot order keeps rows where they were, which is what a device's caches like best.
         return sorted((s for s in runnable if s.slot in chosen), key=lambda s: s.slot)
-
-    # -- stepping ---------------------------------------------------------------------------------------------
 
     def _forward(self, chosen: Sequence[Stream]) -> None:
         began = self.clock()
@@ -263,7 +198,7 @@ class Engine:
             log.exception("a step of %d streams failed", len(chosen))
             self.stats.step_errors += 1
             for stream in chosen:
-                self._end(stream, Failed(_engine_error(error)))
+                self._end(stream, Failed(engine_error(error)))
             return
         ended: dict[int, FinishReason] = {}
         live = []
@@ -281,77 +216,22 @@ class Engine:
             stream.busy_s += now - (stream.ready_since if stream.ready_since is not None else began)
             stream.ready_since = now
             if stream.slot in ended and stream.slot in self.streams:
-                self._end(stream, self._summary(stream, ended[stream.slot]))
+                self._end(stream, self.delivery.summary(stream, ended[stream.slot]))
         self.stats.steps += 1
         self.stats.rows += len(chosen)
         self.stats.busy_s += now - began
         self.stats.step_time.observe(now - began)
 
-    def _decode(self, streams: Sequence[Stream], ended: dict[int, FinishReason]) -> None:
-        """Decode every stream's due cuts; the i-th calls of all streams share a batch."""
-        now = self.clock()
-        plans: list[tuple[Stream, list[int]]] = []
-        for s in streams:
-            lead = s.playback.lead_s(now) or 0.0
-            cuts = self.chunks.next_cuts(s.decoded, s.speech, s.prompt_frames, lead, s.slot in ended, s.primed)
-            if cuts and s.frames:
-                plans.append((s, cuts))
-        pcm: dict[int, list[Float32]] = {s.slot: [] for s, _ in plans}
-        while plans:
-            work = [
-                DecodeWork(s.slot, s.decoded, cuts[0] - s.decoded, s.slot in ended and len(cuts) == 1)
-                for s, cuts in plans
-            ]
-            try:
-                waves = self.runner.decode(work)
-            except Exception as error:
-                log.exception("decoding %d streams failed", len(plans))
-                self.stats.step_errors += 1
-                for s, _ in plans:
-                    self._end(s, Failed(_engine_error(error)))
-                plans = []
-                break
-            for (s, cuts), wave in zip(plans, waves, strict=True):
-                spoken = s.prompt_frames - s.decoded
-                pcm[s.slot].append(wave[spoken * self.info.hop :] if spoken > 0 else wave)
-                s.decoded = cuts.pop(0)
-            plans = [(s, cuts) for s, cuts in plans if cuts]
-        for slot, waves in pcm.items():
-            if slot in self.streams:
-                self._deliver(self.streams[slot], waves)
-
-    def _deliver(self, stream: Stream, waves: Sequence[Float32]) -> None:
-        audible = [wave for wave in waves if wave.size]
-        if not audible:
-            return
-        pcm = audible[0] if len(audible) == 1 else np.concatenate(audible)
-        now = self.clock()
-        if stream.ttfa_s is None and stream.first_token_at is not None:
-            stream.ttfa_s = now - stream.first_token_at
-            self.stats.ttfa.observe(stream.ttfa_s)
-        frames = pcm.size // self.info.hop
-        before = stream.playback.underruns
-        lead = stream.playback.deliver(now, frames)
-        self.stats.underruns += stream.playback.underruns - before
-        stream.outlet.emit(AudioChunk(stream.sequence, pcm, frames, lead))
-        stream.sequence += 1
-        stream.samples += pcm.size
-        self.stats.frames += frames
-        self.stats.audio_s += pcm.size / self.info.sampling_rate
-
-    # -- ending -----------------------------------------------------------------------------------------------
+    def _decode(self, streams: Sequence[Stream], ended: Collection[int]) -> None:
+        for stream, error in self.delivery.decode(streams, ended):
+            self._end(stream, Failed(error))
 
     def _finish(self, stream: Stream, reason: FinishReason) -> None:
         """End a stream outside a step; what it has said and not yet decoded is delivered unless cancelled."""
         if reason is not FinishReason.CANCELLED:
-            self._decode([stream], {stream.slot: reason})
+            self._decode([stream], (stream.slot,))
         if stream.slot in self.streams:
-            self._end(stream, self._summary(stream, reason))
-
-    def _summary(self, stream: Stream, reason: FinishReason) -> Finished:
-        audio_s = stream.samples / self.info.sampling_rate
-        rtf = stream.busy_s / audio_s if stream.samples else None
-        return Finished(reason, stream.samples // self.info.hop, stream.samples, stream.ttfa_s, rtf)
+            self._end(stream, self.delivery.summary(stream, reason))
 
     def _end(self, stream: Stream, event: Terminal) -> None:
         """Free the slot first: whoever hears the end may start the next utterance at once."""
@@ -363,9 +243,3 @@ class Engine:
                 self.pool.release(stream.slot)
             self.stats.ended(event)
             stream.outlet.emit(event)
-
-
-def _engine_error(cause: Exception) -> EngineError:
-    error = EngineError("synthesis failed inside the engine")
-    error.__cause__ = cause
-    return error

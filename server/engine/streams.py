@@ -10,6 +10,7 @@ from sled_tts.model.interleave import Action, TurnCursor
 from sled_tts.server.engine.limits import FrameBudget
 from sled_tts.server.engine.outlet import Outlet
 from sled_tts.server.engine.request import FinishReason, Mode, Prompt, SynthesisRequest
+from sled_tts.server.engine.scheduler import Candidate
 from sled_tts.server.engine.work import LAST_LATENT, RowOutcome, RowWork, RunnerInfo, prompt_column
 from sled_tts.server.errors import EmptyInputError
 
@@ -153,6 +154,18 @@ class Stream:
         self.conditional.append(column)
         if self.request.guided:
             self.unconditional.append(column)
+
+    def candidate(self, now: float) -> Candidate:
+        """What the scheduler has to know."""
+        undelivered = self.speech - max(self.decoded, self.prompt_frames)
+        return Candidate(self.slot, self.arrival, self.playback.lead_s(now, undelivered), self.passed_over)
+
+    def unread_for(self, now: float) -> float:
+        """Called while the reader leaves no room: seconds since it began to."""
+        self.ready_since = None
+        if self.blocked_since is None:
+            self.blocked_since = now
+        return now - self.blocked_since
 
     def work(self) -> RowWork:
         return RowWork(self.slot, tuple(self.conditional), tuple(self.unconditional))

@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
-from sled_tts.server.engine.bridge import EngineBridge, Lease, UtteranceHandle
+from sled_tts.server.engine.bridge import EngineBridge
+from sled_tts.server.engine.handle import Lease, UtteranceHandle
 from sled_tts.server.engine.request import Event
 from sled_tts.server.service import LoadedModel
 from sled_tts.server.sessions.machine import UtteranceMachine

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 import numpy as np
 import pytest
 
-from sled_tts.server.engine.bridge import EngineBridge, UtteranceHandle
+from sled_tts.server.engine.bridge import EngineBridge
+from sled_tts.server.engine.handle import UtteranceHandle
 from sled_tts.server.engine.request import (
     AudioChunk,
     Failed,
@@ -33,8 +34,7 @@ from tests.model.factories import token_ids
 
 @pytest.fixture
 def bridge() -> Iterator[EngineBridge]:
-    runner = tiny_runner(slots=16, stream_n=3, stream_m=4)[0]
-    runner._stop_weight.fill_(float("nan"))
+    runner = tiny_runner(slots=16, stop_bias=float("nan"), stream_n=3, stream_m=4)[0]  # nobody stops
     made = EngineBridge(make_engine(runner, time.perf_counter), max_unread_s=100.0)
     made.start()
     yield made

@@ -223,8 +223,8 @@ def test_any_interleaving_gives_what_each_gives_alone(mode: Mode) -> None:
 
 def test_sixteen_at_once_are_what_each_is_alone_and_killing_eight_changes_nothing() -> None:
     pacing = {"stream_n": N, "stream_m": M}
-    wide = tiny_runner(slots=16, **pacing)[0]
-    wide._stop_weight.fill_(float("nan"))  # a comparison with it is never true, so nobody stops
+    # A comparison with NaN is never true, so nobody stops.
+    wide = tiny_runner(slots=16, stop_bias=float("nan"), **pacing)[0]
     made = [Case(Mode.STREAMING, LENGTHS[k % 8], 200 + k, 2.0, 40, 0) for k in range(16)]
     single = {}
     for case in made:
