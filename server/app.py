@@ -13,13 +13,15 @@ from sled_tts.server.auth import ApiKeyMiddleware
 from sled_tts.server.logs import get_logger
 from sled_tts.server.metrics import Metrics
 from sled_tts.server.origin import OriginMiddleware
-from sled_tts.server.routes import cartesia, catalog, deepgram, health, native, speech, voices
+from sled_tts.server.routes import cartesia, catalog, deepgram, health, native, openai_hints, speech, voices
 from sled_tts.server.routes.body_limit import BodyLimitMiddleware
+from sled_tts.server.routes.docs_page import mount_docs
 from sled_tts.server.routes.replies import install_error_handlers
 from sled_tts.server.routes.state import AppState
 from sled_tts.server.routes.studio import mount_studio
 from sled_tts.server.service import SpeechService
 from sled_tts.server.settings import Settings
+from sled_tts.server.wyoming.listener import WyomingListener
 
 log = get_logger(__name__)
 
@@ -31,9 +33,14 @@ def create_app(settings: Settings, service: SpeechService) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         warming = asyncio.create_task(_warm_up(state))
+        wyoming = WyomingListener(state, settings.wyoming_port) if settings.wyoming_port is not None else None
         try:
+            if wyoming is not None:
+                state.wyoming_port = await wyoming.start()
             yield
         finally:
+            if wyoming is not None:
+                await wyoming.stop()
             warming.cancel()
             with suppress(asyncio.CancelledError):
                 await warming
@@ -45,13 +52,15 @@ def create_app(settings: Settings, service: SpeechService) -> FastAPI:
         description="Streamed text goes to the WebSocket `/v1/stream` (see docs/protocol.md in the repository).",
         version="1",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     app.state.sled = state
     install_error_handlers(app)
-    for part in (speech, native, cartesia, deepgram, catalog, voices, health):
+    for part in (speech, native, cartesia, deepgram, catalog, voices, health, openai_hints):
         app.include_router(part.router)
     mount_studio(app)
+    mount_docs(app)
     # The one added last is outermost: a key is checked before a body is read.
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
     app.add_middleware(ApiKeyMiddleware, keys=settings.api_key)

@@ -22,7 +22,10 @@ MODEL_ALIASES = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "default"})
 
 @dataclass
 class AppState:
-    """One server. `warm_up` is set once it can speak, `failure` when it cannot; `settled` once either is known."""
+    """One server. `warm_up` is set once it can speak, `failure` when it cannot; `settled` once either is known.
+
+    `wyoming_port`: where the Wyoming listener really is, while it is.
+    """
 
     settings: Settings
     service: SpeechService
@@ -30,6 +33,7 @@ class AppState:
     warm_up: WarmUp | None = None
     failure: Exception | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
+    wyoming_port: int | None = None
 
     def require_ready(self) -> None:
         """Raises NotReadyError until the warm-up synthesis has succeeded, and after an engine has died."""
