@@ -54,6 +54,7 @@ from sled_tts.server.service import (
 from sled_tts.server.service import Voice as ListedVoice
 from sled_tts.server.sessions.feed import SegmentFeed
 from sled_tts.server.sessions.machine import UtteranceMachine, Voice
+from sled_tts.server.sessions.reading import Reader, UnsupportedText
 from sled_tts.server.sessions.splitting import SplitPlan
 from sled_tts.server.sessions.utterance import LiveUtterance
 from sled_tts.server.voices.catalogue import Speaker, VoiceCatalogue, VoicePrompt
@@ -89,6 +90,7 @@ class Voicebox:
             bundle.extras.latent_std,
             slots=slots,
             positions=positions,
+            noise_scale=bundle.extras.noise_scale,
         )
         runner.prepare()
         info = runner.info
@@ -147,7 +149,12 @@ class Voicebox:
         return Prompt(spoken.latents), spoken.text
 
     def utterance(
-        self, request: str, options: UtteranceOptions, spoken: VoicePrompt | None = None, by_sentence: bool = False
+        self,
+        request: str,
+        options: UtteranceOptions,
+        spoken: VoicePrompt | None = None,
+        by_sentence: bool = False,
+        unsupported_text: UnsupportedText = UnsupportedText.WARN,
     ) -> LiveUtterance:
         """Takes a slot: OverCapacityError when there is none. `request` is its id; it goes on from `spoken`."""
         prompt, prefix = self.prompt(spoken)
@@ -167,7 +174,8 @@ class Voicebox:
         plan = self.split_plan(by_sentence, prompt_s)
         feed = SegmentFeed(self.bundle.tokenizer, plan, prefix, after_prompt=bool(prompt and prompt.ids))
         machine = UtteranceMachine(voice, feed, self.bridge.engine.clock)
-        return LiveUtterance(self.bridge, self.bridge.lease(), machine, self.model, by_sentence)
+        reader = Reader(unsupported_text) if options.normalize else None
+        return LiveUtterance(self.bridge, self.bridge.lease(), machine, self.model, by_sentence, reader)
 
     def encode(self, reference: Reference, param: str = "ref_audio") -> Float32:
         """Blocking: a recording as codec latents `[S, D]`.
@@ -230,6 +238,7 @@ class LocalSpeechService:
         folder: VoiceFolder | None = None,
         rules: ReferenceRules | None = None,
         transcriber: Transcriber | None = None,
+        unsupported_text: UnsupportedText = UnsupportedText.WARN,
     ) -> None:
         if not boxes:
             raise ConfigError("at least one model must be loaded", param="model")
@@ -237,6 +246,7 @@ class LocalSpeechService:
         if len(set(names)) != len(names):
             raise ConfigError(f"two loaded models have the same name: {', '.join(names)}", param="model")
         self._boxes = tuple(boxes)
+        self._unsupported_text = unsupported_text
         self.voices = VoiceCatalogue([box.speaker for box in boxes], folder, rules, transcriber)
         for box in boxes:
             box.bridge.start()
@@ -309,7 +319,7 @@ class LocalSpeechService:
     ) -> LiveUtterance:
         """Takes a slot; a cloned voice is noted down once it has one."""
         request = uuid.uuid4().hex[:12]
-        utterance = box.utterance(request, options, prompt, by_sentence)
+        utterance = box.utterance(request, options, prompt, by_sentence, self._unsupported_text)
         if cloned is not None:
             self.voices.ledger.used(cloned, voice=voice_id, request=request, model=box.model.name)
         return utterance
@@ -330,13 +340,15 @@ def load_service(
     voices_dir: Path | None = None,
     rules: ReferenceRules | None = None,
     transcriber: Transcriber | None = None,
+    unsupported_text: UnsupportedText = UnsupportedText.WARN,
 ) -> LocalSpeechService:
     """Load one or several checkpoints and start their engines. Blocking; raises ModelError.
 
     `slots` is the number of utterances at once, for each model; `threads` the cores torch may use, None to measure
     what is best; `device` `auto` is the first GPU, or the CPU. `precision` `auto` is fp32 on a CPU, bf16 on a GPU,
     which has no int8; the codec always runs in fp32. Cloned voices are kept in `voices_dir`, without it there are
-    none; `rules` and `transcriber` are for the recordings they are made of.
+    none; `rules` and `transcriber` are for the recordings they are made of. `unsupported_text` is what becomes of
+    text in scripts that are not spoken.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -363,4 +375,5 @@ def load_service(
         VoiceFolder(voices_dir) if voices_dir is not None else None,
         rules,
         transcriber,
+        unsupported_text,
     )

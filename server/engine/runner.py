@@ -18,6 +18,8 @@ from torch import Tensor
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.generation import OFFLINE_STOP_THRESHOLD, STREAMING_STOP_THRESHOLD
 from sled_tts.model.interleave import prompt_block
+from sled_tts.model.quantization import Precision
+from sled_tts.model.quantization import pack as pack_weight
 from sled_tts.model.sled import Sled
 from sled_tts.model.stepping import ROW_MULTIPLE, forward_packed, pack, pad_rows
 from sled_tts.server.engine.graphs import Buckets, SpeechGraphs
@@ -50,6 +52,7 @@ class SledRunner:
         slots: int,
         positions: int | None = None,
         static: bool | None = None,
+        noise_scale: float = 1.0,
     ) -> None:
         config = sled.config
         held = min(positions or config.max_position_embeddings, config.max_position_embeddings)
@@ -62,10 +65,12 @@ class SledRunner:
         self._mean, self._std = mean.to(self.device).float(), std.to(self.device).float()
         # A matrix-vector product would take another kernel than the rest; eight columns do not.
         self._stop_weight = F.pad(sled.eos_head.weight.detach(), (0, 0, 0, _STOP_COLUMNS - 1))
+        self._stop = pack_weight(self._stop_weight, None, Precision.FP32)
         self._graphs: SpeechGraphs | None = None
         if static:
             self._graphs = SpeechGraphs(sled, self.state, self._stop_weight, Buckets(slots, held), graphed=on_gpu)
         self._prefixes = PrefixCache()
+        self._noise_scale = noise_scale
         # Two spare decoder slots even out batches: one always fresh, one always in mid-stream.
         self._fresh, self._running = slots, slots + 1
         self.decoder = codec.streaming_decoder(slots + 2)
@@ -144,7 +149,7 @@ class SledRunner:
         free = hidden[unconditional]
         guided = free + state.scale[slots, None].to(free.dtype) * (told - free)
         z = torch.where((conditional != unconditional)[:, None], guided, told)
-        logits = F.linear(pad_rows(told), self._stop_weight)[: len(rows), 0]
+        logits = self._stop(pad_rows(told))[: len(rows), 0]
         latents = self._sample(z, slots, index)
         state.latents[slots, frame] = latents
         for row in rows:
@@ -182,6 +187,11 @@ class SledRunner:
                 for i, wave in zip(batch, self._decode([work[i] for i in batch], count, fresh), strict=True):
                     waves[i] = wave
         return waves
+
+    def latents(self, slot: int, start: int, count: int) -> Float32:
+        kept = self.state.latents[slot, start : start + count] * self._std + self._mean
+        held: Float32 = kept.float().cpu().numpy()
+        return held
 
     def _forward(self, rows: Sequence[RowWork]) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states of all columns, and where each stream's last conditional and guidance columns are."""
@@ -232,7 +242,7 @@ class SledRunner:
         channels = self.sled.config.generator.noise_channels
         source = self.state.noise[slot]
         noise = torch.stack([torch.randn(channels, generator=source) for _ in range(NOISE_BLOCK)])
-        made = self.sled.generator.modulation(noise.to(self.device, self.dtype))
+        made = self.sled.generator.modulation((self._noise_scale * noise).to(self.device, self.dtype))
         for block, new in zip(self.state.blocks, made.blocks, strict=True):
             block[slot] = new
         self.state.final[slot] = made.final

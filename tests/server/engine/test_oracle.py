@@ -16,7 +16,7 @@ from sled_tts.model.generation import seeded_noise
 from sled_tts.server.engine.engine import Engine
 from sled_tts.server.engine.request import Finished, FinishReason, Float32, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.runner import SledRunner
-from tests.fakes import Listener, admit, cancel, make_engine, push, tiny_runner
+from tests.fakes import Listener, admit, cancel, make_engine, push, tiny_codec, tiny_runner
 from tests.model.factories import TINY, tiny, token_ids
 
 N, M = 3, 4
@@ -251,3 +251,19 @@ def test_sixteen_at_once_are_what_each_is_alone_and_killing_eight_changes_nothin
         assert isinstance(heard.end, Finished)
         assert heard.end.reason is FinishReason.CANCELLED
         np.testing.assert_array_equal(heard.pcm, single[case][: len(heard.pcm)])
+
+
+def test_a_checkpoints_noise_scale_is_that_of_its_samples() -> None:
+    sled, naive = tiny(seed=3, stream_n=N, stream_m=M)
+    sled.prepare_for_inference()
+    quiet = SledRunner(sled, tiny_codec(), torch.zeros(10), torch.ones(10), slots=1, noise_scale=0.3)
+    ids = token_ids(6, 5)
+    ticks = itertools.count()
+    scaled = make_engine(quiet, lambda: next(ticks) * 0.002)
+    request = SynthesisRequest("r", Mode.STREAMING, 5, 2.0, 5, None, tuple(ids))
+    source = seeded_noise(5, TINY["noise_channels"], 0.3)
+    want = naive.synthesise(ids, torch.stack([source(k) for k in range(5)]), 2.0, n=N, m=M).latents
+    admit(scaled, request)
+    for _ in range(5):
+        scaled.step()
+    np.testing.assert_allclose(quiet.state.latents[0, :3].numpy(), want[:3].numpy(), atol=1e-4)
