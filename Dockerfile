@@ -1,13 +1,15 @@
 # CPU:  docker build --target cpu -t sled-tts .   (--build-arg TORCH_INDEX_URL=... for a CPU-only torch)
 # CUDA: docker build --target cuda -t sled-tts:cuda .
 FROM python:3.12-slim AS base
-ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 HF_HOME=/data/huggingface SLED_TTS_HOST=0.0.0.0
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 HF_HOME=/data/huggingface SLED_TTS_HOST=0.0.0.0 \
+    SLED_TTS_VOICES_DIR=/data/voices
 RUN useradd --create-home --uid 10001 sled && mkdir /data && chown sled /data
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY model model
 COPY server server
 COPY clients clients
+COPY bench bench
 EXPOSE 8000
 VOLUME /data
 HEALTHCHECK --interval=10s --timeout=3s --start-period=120s \
