@@ -82,6 +82,7 @@ class Session {
       this.open = true;
       const start = { type: "start", cfg_scale: Number($("cfg").value) || 2.0 };
       if ($("seed").value) start.seed = Number($("seed").value);
+      if ($("voice").value) start.voice = $("voice").value;
       this.socket.send(JSON.stringify(start));
       for (const message of this.pending) this.socket.send(message);
     };
@@ -206,6 +207,20 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); speak(); }
   if (event.key === "Escape") session?.cancel();
 });
+
+async function listVoices() {
+  const headers = $("key").value ? { Authorization: `Bearer ${$("key").value}` } : {};
+  const { voices } = await (await fetch("/v1/audio/voices", { headers })).json();
+  // OpenAI's names stand for voices that are listed under their own.
+  $("voice").replaceChildren(...voices.filter((voice) => !voice.alias_of).map((voice) => {
+    const option = new Option(voice.name, voice.id);
+    option.title = voice.description ?? "";
+    return option;
+  }));
+}
+
+$("key").onchange = () => listVoices().catch(() => {});
+listVoices().catch(() => {});
 
 fetch("/v1/models").then((response) => response.json()).then(({ data }) => {
   $("model").textContent = data.map((model) => model.id).join(", ");
