@@ -15,7 +15,7 @@ from sled_tts.server.routes.replies import send_denial
 
 # Probes cannot hold a key; the page and the schema hold nothing that is secret.
 PUBLIC_PATHS = frozenset({"/", "/health/live", "/health/ready", "/docs", "/openapi.json"})
-PUBLIC_PREFIX = "/studio/"
+PUBLIC_PREFIXES = ("/studio/", "/docs/assets/")
 
 
 class ApiKeyMiddleware:
@@ -49,7 +49,7 @@ def _is_public(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
         return False
     path = str(scope["path"])
-    return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIX)
+    return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
 
 
 def _offered_keys(scope: Scope) -> list[str]:

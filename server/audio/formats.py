@@ -24,7 +24,7 @@ class Codec(StrEnum):
     FLAC = "flac"
 
 
-_CONTENT_TYPES: dict[Codec, str] = {
+CONTENT_TYPES: dict[Codec, str] = {
     Codec.PCM_S16LE: "audio/pcm",
     Codec.PCM_F32LE: "audio/pcm",
     Codec.MULAW: "audio/basic",
@@ -78,7 +78,7 @@ class AudioFormat:
 
     @property
     def content_type(self) -> str:
-        return _CONTENT_TYPES[self.codec]
+        return CONTENT_TYPES[self.codec]
 
     @property
     def bits_a_second(self) -> int | None:

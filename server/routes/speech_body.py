@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from sled_tts.server.audio.encoder import MAX_RATE, MIN_RATE, Format
+from sled_tts.server.audio.tempo import MAX_SPEED, MIN_SPEED
 from sled_tts.server.service import ReferenceMode
 
 
@@ -24,12 +25,17 @@ class SpeechBody(BaseModel):
     input: str = Field(description="The text to speak.", examples=["Hello, this is a first sentence."])
     model: str | None = Field(None, description="A loaded model; OpenAI's names mean the preferred one.")
     voice: str | VoiceId | None = Field(None, description="A voice's id or name, `default`, or one of OpenAI's names.")
-    response_format: Format = Field("wav", description="Streamed as it is generated.")
+    response_format: Format = Field("mp3", description="Streamed as it is generated.")
     sample_rate: int | None = Field(
-        None, ge=MIN_RATE, le=MAX_RATE, description="Hz; 24000 for pcm and the model's own rate for wav by default."
+        None,
+        ge=MIN_RATE,
+        le=MAX_RATE,
+        description="Hz; by default 24000 for pcm, else the model's own rate if the codec has it, else 24000.",
     )
-    speed: float = Field(1.0, description="Only 1.0.")
-    stream_format: Literal["audio"] = Field("audio", description="Only `audio`.")
+    speed: float = Field(1.0, ge=MIN_SPEED, le=MAX_SPEED, description="Times as fast, at the same pitch.")
+    stream_format: Literal["audio", "sse"] = Field(
+        "audio", description="`sse`: server-sent events that carry the audio as base64."
+    )
     instructions: str | None = Field(None, description="Accepted without effect; a warning header says so.")
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(None, description="Same text and seed, same audio.")
     cfg_scale: float = Field(2.0, ge=0.0, le=10.0, description="Classifier-free guidance.")
@@ -41,13 +47,6 @@ class SpeechBody(BaseModel):
     mode: ReferenceMode = Field(
         ReferenceMode.REFERENCE, description="`continuation` continues the first three seconds of `ref_audio`."
     )
-
-    @field_validator("speed", mode="before")
-    @classmethod
-    def _only_normal_speed(cls, value: object) -> object:
-        if value != 1.0:
-            raise ValueError("only speed 1.0 is supported")
-        return value
 
     @property
     def voice_name(self) -> str | None:

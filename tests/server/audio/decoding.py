@@ -54,7 +54,7 @@ def snr_db(heard: Samples, sent: Samples) -> float:
 
 
 def sweep(rate: int, seconds: float) -> Samples:
-    """A tone that rises from 200 Hz, which correlates with itself at one place only, and ends quietly as speech does."""
+    """A tone that rises from 200 Hz, which correlates with itself at one place only, and ends as quietly as speech."""
     time = np.arange(round(rate * seconds)) / rate
     ending = np.clip((seconds - time) / 0.01, 0.0, 1.0)
     return (0.4 * ending * np.sin(2 * np.pi * (200 + 300 * time) * time)).astype(np.float32)

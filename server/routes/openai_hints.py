@@ -1,0 +1,30 @@
+"""Addresses that clients ask for when their base URL is wrong: 404, and what it should have been."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from sled_tts.server.errors import NotFoundError
+
+router = APIRouter(include_in_schema=False)
+
+_METHODS = ["GET", "POST", "DELETE"]
+
+
+@router.api_route("/v1/audio/speech/{rest:path}", methods=_METHODS)
+async def doubled_path(rest: str) -> None:
+    """The whole path was pasted as the base URL, and the client has appended its own."""
+    raise NotFoundError(f"the base URL should end in /v1, not in /v1/audio/speech (asked for {rest})", param="path")
+
+
+@router.api_route("/v1/v1/{rest:path}", methods=_METHODS)
+async def doubled_version(rest: str) -> None:
+    """For clients that append /v1 by themselves."""
+    raise NotFoundError(f"the base URL should not end in /v1: this client appends it (asked for {rest})", param="path")
+
+
+@router.api_route("/audio/{rest:path}", methods=_METHODS)
+@router.api_route("/models", methods=_METHODS)
+async def missing_version(rest: str = "") -> None:
+    """For clients that append nothing."""
+    raise NotFoundError(f"the base URL should end in /v1{f' (asked for {rest})' if rest else ''}", param="path")
