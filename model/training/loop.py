@@ -81,11 +81,13 @@ def train_sled(
     checkpoint: Path,
     *,
     report: Callable[[StepReport], None] | None = None,
+    saved: Callable[[Sled, int], None] | None = None,
     start: Sled | None = None,
     workers: Workers | None = None,
 ) -> Sled:
     """Train from `start` (or from nothing) and save to `checkpoint` every `save_every` steps: the network's tensors
-    as safetensors, and beside them, in `<checkpoint>.run`, what is needed to go on.
+    as safetensors, and beside them, in `<checkpoint>.run`, what is needed to go on. `saved` is called after each save
+    with the network and the step; it must leave both as they are.
 
     A run that finds its `.run` file goes on from there and ends bit for bit as it would have without the interruption
     (same machine and threads). Raises ModelError on a loss that is not finite, when the disk is full, and for a
@@ -135,6 +137,8 @@ def train_sled(
         if workers.leads and (run.step % training.save_every == 0 or run.step == training.steps):
             save_checkpoint(model, checkpoint)
             run.save(resume, settings)
+            if saved is not None:
+                saved(model, run.step)
     workers.wait()
     return model.eval()
 

@@ -22,6 +22,7 @@ from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import Tokenizer, train_tokenizer
 from sled_tts.model.training.batches import Corpus, encode_corpus
+from sled_tts.model.training.board import Board
 from sled_tts.model.training.codec_loop import train_codec
 from sled_tts.model.training.loop import StepReport, train_sled
 from sled_tts.model.training.polish import polish_decoder
@@ -141,15 +142,27 @@ class Pipeline:
         if self.recipe.start is not None:
             start = Sled(self.recipe.sled)
             load_sled_state(start, load_file(Path(self.recipe.start) / "model.safetensors"))
+        data = self._data()
+        board = Board(self.work / "board", data, Codec.load(self.work / "codec")) if self.workers.leads else None
+
+        def report(step: StepReport) -> None:
+            if board is not None:
+                board.scalars(step)
+            if self.report is not None:
+                self.report(step)
+
         train_sled(
-            self._data(),
+            data,
             self.recipe.sled,
             self.recipe.training,
             self.work / "sled.safetensors",
-            report=self.report,
+            report=report,
+            saved=None if board is None else board.samples,
             start=start,
             workers=self.workers,
         )
+        if board is not None:
+            board.close()
 
     def _voice(self, out: Path) -> None:
         recipe, data = self.recipe, self._data()

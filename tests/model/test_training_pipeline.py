@@ -21,6 +21,8 @@ from sled_tts.model.training.workers import Workers
 
 pytest.importorskip("lhotse", reason="the train extra is not installed")
 
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
 from tests.model.test_training_data import RATE, cut, voice, write
 
 RECIPE = """
@@ -81,6 +83,10 @@ def test_a_recipe_ends_in_a_voice_that_speaks(recipe: Recipe, tmp_path: Path) ->
     ((wave, reason),) = speak(bundle, ["Hello."], seed=0, cfg_scale=2.0)
     assert reason in ("stop", "length")
     assert np.isfinite(wave).all()
+    written = EventAccumulator(str(tmp_path / "work" / "board"), size_guidance={"audio": 9, "images": 9}).Reload()
+    assert [event.step for event in written.Scalars("training/energy")] == list(range(1, 9))
+    assert [event.step for event in written.Images("attention/0")] == [3, 6, 8]
+    assert written.Tags()["audio"]
     again: list[str] = []
     Pipeline(recipe, tmp_path / "work", Workers(), again.append).run()
     assert all("there already" in line for line in again), "nothing is done twice"
