@@ -44,6 +44,9 @@ class UtteranceOptions:
     """How to speak. `n`, `m`: pacing of a streaming checkpoint; `model`: a loaded name, None for the preferred one.
 
     `voice`: what `VoiceStore.resolve` takes; None is the default voice. `timings`: whether `WordsSpoken` is sent.
+    `carry`: whether a segment goes on from the end of the one before, on checkpoints trained with prompt blocks; None
+    does so for voices that have no prompt of their own, which would open every segment.
+    `normalize`: whether numbers, marks and abbreviations are put into words; without it text is spoken as it stands.
     """
 
     seed: int
@@ -54,6 +57,8 @@ class UtteranceOptions:
     model: str | None = None
     voice: str | None = None
     timings: bool = False
+    carry: bool | None = None
+    normalize: bool = True
 
 
 class VoiceKind(StrEnum):

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024)
     max_reference_bytes: int = Field(default=10 * 2**20, ge=1024)
     max_reference_s: float = Field(default=20.0, gt=0)
+    unsupported_text: Literal["error", "warn", "pass"] = "warn"
     voices_dir: Path | None = None
     voice_transcriber: Literal["none", "pocketsphinx"] = "none"
     ws_max_message_bytes: int = Field(default=64 * 1024, ge=1024)

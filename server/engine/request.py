@@ -32,11 +32,13 @@ class Prompt:
     """A voice prompt as codec latents `[S, D]`, fp32, not normalised.
 
     With `ids` (`<s>` first, no `</s>`; streaming only) it is a block in front that does not depend on the text, whose
-    tokens then lack `<s>`; without, its transcript is the beginning of the request's tokens.
+    tokens then lack `<s>`; without, its transcript is the beginning of the request's tokens. `once`: nobody else will
+    use it, so it is not worth keeping.
     """
 
     latents: Float32
     ids: tuple[int, ...] = ()
+    once: bool = False
 
     def __post_init__(self) -> None:
         if self.latents.ndim != 2 or self.latents.shape[0] == 0 or self.latents.dtype != np.float32:
@@ -64,6 +66,7 @@ class SynthesisRequest:
     None when tokens will arrive through the handle. `n`, `m`: pacing of a streaming checkpoint, None for its own.
     `max_frames`: bound on new frames, None for a bound that follows the text length (see `limits.FrameBudget`).
     `prompt`: reference speech whose transcript opens the text; its samples are not part of the output.
+    `keep_latents`: `Finished` brings what was said, for another request to go on from.
     """
 
     request_id: str
@@ -75,6 +78,7 @@ class SynthesisRequest:
     token_ids: tuple[int, ...] | None = None
     n: int | None = None
     m: int | None = None
+    keep_latents: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -130,6 +134,19 @@ class WordsSpoken:
 
 
 @dataclass(frozen=True)
+class TextSkipped:
+    """Characters `[begin, end)` of the text as sent are in a script that is not spoken and were left out.
+
+    `sample` is how they start.
+    """
+
+    script: str
+    sample: str
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
 class TextStarved:
     """The stream has said what it may with the text so far and waits for more; sent once for each wait."""
 
@@ -147,7 +164,8 @@ class TextFlushed:
 class Finished:
     """The one success event. Times in seconds; `ttfa_s` runs from the first token the engine got to the first chunk.
 
-    `rtf` is engine time over audio time, waits for text and for a slow reader excluded.
+    `rtf` is engine time over audio time, waits for text and for a slow reader excluded. `latents` `[frames, D]` are the
+    codec's, not normalised, when the request asked to keep them.
     """
 
     reason: FinishReason
@@ -155,6 +173,7 @@ class Finished:
     samples: int
     ttfa_s: float | None
     rtf: float | None
+    latents: Float32 | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -165,4 +184,4 @@ class Failed:
 
 
 Terminal = Finished | Failed
-Event = AudioChunk | WordsSpoken | TextStarved | TextFlushed | Finished | Failed
+Event = AudioChunk | WordsSpoken | TextSkipped | TextStarved | TextFlushed | Finished | Failed

@@ -122,7 +122,9 @@ class Connection:
         model = self.state.resolve_model(start.model, "streaming")
         seed = new_seed() if start.seed is None else start.seed
         max_frames = None if start.max_seconds is None else max(1, round(start.max_seconds * model.frame_rate))
-        options = UtteranceOptions(seed, start.cfg_scale, max_frames, start.n, start.m, model.name, start.voice)
+        options = UtteranceOptions(
+            seed, start.cfg_scale, max_frames, start.n, start.m, model.name, start.voice, normalize=start.normalize
+        )
         settings = self.state.settings
         self.speaker = Speaker(
             self.socket, self.state.service.open_stream(options), start, seed,

@@ -29,6 +29,7 @@ class Start(_Message):
     n: int | None = Field(None, ge=1, le=2048)
     m: int | None = Field(None, ge=1, le=2048)
     max_seconds: float | None = Field(None, gt=0, le=600)
+    normalize: bool = True
     format: SampleFormat = "s16le"
     sample_rate: int | None = Field(None, ge=MIN_RATE, le=MAX_RATE)
 

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 from sled_tts.server.audio.encoder import AudioEncoder
 from sled_tts.server.audio.pcm import PcmEncoder
 from sled_tts.server.audio.resample import ResamplingEncoder
-from sled_tts.server.engine.request import AudioChunk, Failed, Finished, TextStarved
+from sled_tts.server.engine.request import AudioChunk, Failed, Finished, TextSkipped, TextStarved
 from sled_tts.server.errors import EngineError, InputTooLongError, SlowReaderError
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes.native_messages import Start
@@ -83,6 +83,8 @@ class Speaker:
                 sent_samples += await self._send_audio(encoder.encode(event.pcm), event)
             elif isinstance(event, TextStarved):
                 await self.send_json({"type": "starved", "id": self.start.id, "frames": event.frames})
+            elif isinstance(event, TextSkipped):
+                await self.send_json(self._warning(event))
             elif isinstance(event, Failed):
                 raise event.error
             elif isinstance(event, Finished):
@@ -136,6 +138,18 @@ class Speaker:
             "m": self.start.m or model.m,
             "seed": self.seed,
             "cfg_scale": self.start.cfg_scale,
+        }
+
+    def _warning(self, event: TextSkipped) -> dict[str, Any]:
+        return {
+            "type": "warning",
+            "id": self.start.id,
+            "code": "unsupported_text",
+            "message": f"left out, because this voice does not speak {event.script}",
+            "script": event.script,
+            "sample": event.sample,
+            "begin": event.begin,
+            "end": event.end,
         }
 
     def _done(self, event: Finished, samples: int) -> dict[str, Any]:

@@ -89,7 +89,9 @@ class Splitter:
         out: list[str] = []
         for character in text:
             if character.isspace():
-                cut = self._length > 0 and not self._spaced and self._may_end()
+                # The space alone must not fill the segment up: what came after it would be one too many.
+                full = self._length + 1 >= self.plan.limit
+                cut = self._length > 0 and not self._spaced and (full or self._may_end())
                 if self._length and not self._spaced and not cut:
                     out.append(" ")
                     self._spaced = True

@@ -1,0 +1,105 @@
+"""Single characters: typographic ones to plain ones, and scripts that an English voice cannot read."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_PLAIN = {
+    "‘": "'", "’": "'", "‚": ",", "‛": "'", "′": "'", "`": "`", "´": "'", "ʼ": "'",
+    "“": '"', "”": '"', "„": '"', "‟": '"', "″": '"', "«": '"', "»": '"', "‹": "'", "›": "'",
+    "‐": "-", "‑": "-", "‒": "–", "―": "—", "−": "-", "⁓": "~",
+    "…": "...", "。": ". ", "、": ", ", "，": ", ", "！": "! ", "？": "? ", "：": ": ", "；": "; ",
+    "·": " ", "¿": "", "¡": "",
+    "⁄": "/", "∕": "/", "²": "^2", "³": "^3", "¹": "^1", "⁴": "^4", "µ": "µ", "μ": "µ", "Ω": "Ω",
+    "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
+    "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ħ": "h", "©": "", "®": "", "™": "", "†": "",
+    "‡": "", "¶": "", "\u00ad": "", "￼": "", "\ufffd": "",
+}  # fmt: skip
+_SYMBOLS = {
+    "&": "and", "@": "at", "+": "plus", "=": "equals", "×": "times", "÷": "divided by", "±": "plus or minus",
+    "≈": "is about", "≠": "is not equal to", "≤": "is less than or equal to", "≥": "is greater than or equal to",
+    "<": "is less than", ">": "is greater than", "→": "to", "⇒": "to", "←": "from", "↔": "to and from", "∞": "infinity",
+    "√": "square root of", "∑": "sum of", "∫": "integral of", "∂": "partial", "∈": "in", "§": "section", "°": "degrees",
+    "%": "percent", "‰": "per mille", "^": "to the", "/": "slash", "*": "times", "#": "number", "$": "dollars",
+    "€": "euros", "£": "pounds", "¥": "yen", "₹": "rupees", "₽": "rubles", "₿": "bitcoin", "₩": "won", "~": "about",
+    "\\": "backslash", "_": "underscore", "|": "or", "==": "equals", "!=": "is not equal to", "<=": "is at most",
+    ">=": "is at least", "->": "to", "=>": "to", "<-": "from", "&&": "and", "||": "or", "...": ".",
+}  # fmt: skip
+_GREEK = [
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "omicron",
+    "pi",
+    "rho",
+    "sigma",
+    "sigma",
+    "tau",
+    "upsilon",
+    "phi",
+    "chi",
+    "psi",
+    "omega",
+]
+_KNOWN = ("LATIN", "GREEK", "COMMON")
+_FRACTIONS = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+
+
+def symbol(text: str) -> str | None:
+    """How a sign that stands by itself is said."""
+    return _SYMBOLS.get(text)
+
+
+def plain(word: str) -> str:
+    """A word in plain characters: quotes, dashes, width forms, ligatures, accents, emoji. May come out with spaces.
+
+    En and em dashes stay, for they part words; so do Greek letters, signs of `symbol`, and letters of other scripts.
+    """
+    if word.isascii():
+        return word
+    return "".join(_plain_one(c, word[i - 1] if i else "") for i, c in enumerate(unicodedata.normalize("NFC", word)))
+
+
+def _plain_one(character: str, before: str) -> str:
+    if character.isascii() or character in "–—":
+        return character
+    if character in _PLAIN:
+        return _PLAIN[character]
+    if character in _SYMBOLS:
+        return character
+    if character in _FRACTIONS:
+        parts = unicodedata.normalize("NFKC", character).replace("⁄", "/")
+        return f" {parts}" if before.isdigit() else parts
+    category = unicodedata.category(character)
+    # Combining marks, emoji and what joins them, format and private characters; a lone surrogate is not ours to hide.
+    if category in ("Mn", "Me", "Cf", "Cc", "Co", "Cn", "So", "Sk"):
+        folded = unicodedata.normalize("NFKC", character)
+        return folded if folded.isascii() and folded.strip() else ""
+    spread = unicodedata.normalize("NFKD", character)
+    base = "".join(c for c in spread if unicodedata.category(c) != "Mn")
+    return "".join(_PLAIN.get(c, c) for c in base) if base else character
+
+
+def script(character: str) -> str | None:
+    """The script of a letter that is not spoken (`cyrillic`, `cjk`, ...); None for all others."""
+    if character.isascii() or unicodedata.category(character)[0] != "L":
+        return None
+    name = unicodedata.name(character, "UNKNOWN").split(" ")[0].split("-")[0]
+    return None if name in (*_KNOWN, "MICRO", "OHM", "FEMININE", "MASCULINE", "MODIFIER") else name.lower()
+
+
+def greek(character: str) -> str | None:
+    """The name of a Greek letter."""
+    lower = character.lower()
+    return _GREEK[ord(lower) - 0x3B1] if "α" <= lower <= "ω" else {"µ": "mu", "ϕ": "phi"}.get(lower)

@@ -1,0 +1,68 @@
+"""What a word's reading may depend on: what was said before it, and as much as is needed of what comes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum, auto
+
+_EDGES = "\"'()[]{}*_`,.;:!?"
+
+
+class Kind(Enum):
+    """What the previous word was."""
+
+    PLAIN = auto()
+    NUMBER = auto()
+    MONTH = auto()
+    MONTH_DAY = auto()
+    TIME = auto()
+    PHONE = auto()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a word is said. `trail` is the punctuation after it; `absorbs` that it says the next word as well."""
+
+    text: str
+    trail: str
+    kind: Kind = Kind.PLAIN
+    absorbs: bool = False
+
+
+@dataclass(frozen=True)
+class Before:
+    """The word before (`word`, as written) and the one before that; whether a sentence begins here."""
+
+    word: str = ""
+    earlier: str = ""
+    kind: Kind = Kind.PLAIN
+    starts: bool = True
+
+    @property
+    def lower(self) -> str:
+        return self.word.lower()
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """The next word as far as it has come; `done` when it is complete, or when there is none."""
+
+    word: str = ""
+    done: bool = False
+
+    @property
+    def core(self) -> str:
+        return self.word.strip(_EDGES)
+
+    @property
+    def first(self) -> str | None:
+        """Its first letter or digit, `""` when there is none, None when that is not known yet."""
+        return self.core[:1] or ("" if self.done else None)
+
+    def among(self, words: Collection[str]) -> bool | None:
+        """Whether it is one of `words` (lower case); None when that is not known yet."""
+        core = self.core.lower()
+        if self.done:
+            return core in words
+        return None if any(word.startswith(core) for word in words) else False

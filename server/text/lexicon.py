@@ -1,0 +1,203 @@
+"""Word lists of the normaliser. Data only."""
+
+from __future__ import annotations
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+MONTHS = _words("January February March April May June July August September October November December")
+MONTH_SHORT = {m[:3].lower(): m for m in MONTHS} | {"sept": "September"}
+MONTH_NAMES = {m.lower(): m for m in MONTHS} | MONTH_SHORT
+# Short forms that are also words or names: months only beside a number.
+MONTH_AMBIGUOUS = frozenset({"jan", "mar", "may", "march"})
+WEEKDAYS = {
+    "mon": "Monday", "tue": "Tuesday", "tues": "Tuesday", "wed": "Wednesday", "thu": "Thursday", "thur": "Thursday",
+    "thurs": "Thursday", "fri": "Friday",
+}  # fmt: skip
+
+# Before a name: the stop is part of the abbreviation.
+TITLES = {
+    "mr": "Mister", "mrs": "Missus", "ms": "Miz", "dr": "Doctor", "prof": "Professor", "rev": "Reverend",
+    "gen": "General", "capt": "Captain", "lt": "Lieutenant", "sgt": "Sergeant", "col": "Colonel", "maj": "Major",
+    "sen": "Senator", "rep": "Representative", "gov": "Governor", "hon": "Honorable", "messrs": "Messers",
+    "mt": "Mount", "ft": "Fort", "pres": "President", "cmdr": "Commander", "adm": "Admiral",
+}  # fmt: skip
+# Anywhere: the stop ends a sentence only if a capital, or nothing, follows.
+SHORT = {
+    "e.g": "for example", "eg": "for example", "i.e": "that is", "ie": "that is", "etc": "et cetera", "vs": "versus",
+    "inc": "incorporated",
+    "ltd": "limited", "co": "company", "corp": "corporation", "jr": "junior", "sr": "senior", "approx": "approximately",
+    "dept": "department", "est": "established", "govt": "government", "assn": "association", "bros": "brothers",
+    "cf": "compare", "et al": "and others", "al": "others", "ave": "avenue", "blvd": "boulevard", "rd": "road",
+    "apt": "apartment", "misc": "miscellaneous", "tel": "telephone", "ext": "extension", "min": "minutes",
+    "max": "maximum", "hr": "hour", "hrs": "hours", "sec": "seconds", "mins": "minutes", "secs": "seconds",
+    "asst": "assistant", "mgr": "manager", "esp": "especially", "viz": "namely", "ca": "circa", "p.s": "P S",
+    "ph.d": "P H D", "a.k.a": "also known as", "a.m": "A M", "p.m": "P M", "m.d": "M D", "b.c": "B C", "a.d": "A D",
+}  # fmt: skip
+NEVER_ENDS = frozenset({"e.g", "eg", "i.e", "ie", "vs", "approx", "cf", "viz", "ca", "esp", "tel", "ext"})
+# Only with a stop (`sec.` is seconds, `sec` is left alone).
+BARE_SHORT = {"vs": "versus", "etc": "et cetera", "approx": "approximately", "aka": "also known as",
+    "govt": "government",
+    "dept": "department", "w/": "with", "w/o": "without", "b/c": "because", "n/a": "not applicable"}  # fmt: skip
+# Only before a number.
+COUNTED = {
+    "no": "number", "nos": "numbers", "vol": "volume", "p": "page", "pp": "pages", "fig": "figure", "figs": "figures",
+    "ch": "chapter", "sec": "section", "eq": "equation", "art": "article", "pg": "page", "ver": "version",
+}  # fmt: skip
+
+CURRENCIES = {  # sign: (one, many, hundredth, hundredths)
+    "$": ("dollar", "dollars", "cent", "cents"),
+    "€": ("euro", "euros", "cent", "cents"),
+    "£": ("pound", "pounds", "penny", "pence"),
+    "¥": ("yen", "yen", "sen", "sen"),
+    "₹": ("rupee", "rupees", "paisa", "paise"),
+    "₽": ("ruble", "rubles", "kopek", "kopeks"),
+    "₩": ("won", "won", "jeon", "jeon"),
+    "₿": ("bitcoin", "bitcoins", "", ""),
+    "¢": ("cent", "cents", "", ""),
+    "US$": ("U S dollar", "U S dollars", "cent", "cents"),
+    "CA$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
+    "C$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
+    "A$": ("Australian dollar", "Australian dollars", "cent", "cents"),
+    "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent", "cents"),
+}  # fmt: skip
+CURRENCY_CODES = {
+    "usd": ("U S dollar", "U S dollars"), "eur": ("euro", "euros"), "gbp": ("British pound", "British pounds"),
+    "jpy": ("yen", "yen"), "cad": ("Canadian dollar", "Canadian dollars"), "chf": ("Swiss franc", "Swiss francs"),
+    "aud": ("Australian dollar", "Australian dollars"), "inr": ("rupee", "rupees"), "btc": ("bitcoin", "bitcoins"),
+}  # fmt: skip
+SCALES = {
+    "k": "thousand", "m": "million", "mm": "million", "mn": "million", "mio": "million", "b": "billion",
+    "bn": "billion", "t": "trillion", "tn": "trillion",
+}  # fmt: skip
+SCALE_WORDS = frozenset({"hundred", "thousand", "million", "billion", "trillion", "quadrillion"}) | frozenset(
+    {"mn", "bn", "tn", "mio"}
+)
+
+UNITS = {  # as written: (one, many)
+    "km": ("kilometer", "kilometers"), "m": ("meter", "meters"), "cm": ("centimeter", "centimeters"),
+    "mm": ("millimeter", "millimeters"), "µm": ("micrometer", "micrometers"), "nm": ("nanometer", "nanometers"),
+    "mi": ("mile", "miles"), "ft": ("foot", "feet"), "yd": ("yard", "yards"), "in": ("inch", "inches"),
+    "kg": ("kilogram", "kilograms"), "g": ("gram", "grams"), "mg": ("milligram", "milligrams"),
+    "µg": ("microgram", "micrograms"), "lb": ("pound", "pounds"), "lbs": ("pound", "pounds"), "oz": ("ounce", "ounces"),
+    "l": ("liter", "liters"), "L": ("liter", "liters"), "ml": ("milliliter", "milliliters"),
+    "mL": ("milliliter", "milliliters"), "gal": ("gallon", "gallons"), "tbsp": ("tablespoon", "tablespoons"),
+    "tsp": ("teaspoon", "teaspoons"), "s": ("second", "seconds"), "sec": ("second", "seconds"),
+    "ms": ("millisecond", "milliseconds"), "µs": ("microsecond", "microseconds"), "ns": ("nanosecond", "nanoseconds"),
+    "min": ("minute", "minutes"), "mins": ("minute", "minutes"), "h": ("hour", "hours"), "hr": ("hour", "hours"),
+    "hrs": ("hour", "hours"), "mph": ("mile per hour", "miles per hour"), "kph": ("kilometer per hour",
+    "kilometers per hour"), "rpm": ("revolution per minute", "revolutions per minute"), "Hz": ("hertz", "hertz"),
+    "kHz": ("kilohertz", "kilohertz"), "MHz": ("megahertz", "megahertz"), "GHz": ("gigahertz", "gigahertz"),
+    "B": ("byte", "bytes"), "KB": ("kilobyte", "kilobytes"), "kB": ("kilobyte", "kilobytes"),
+    "MB": ("megabyte", "megabytes"), "GB": ("gigabyte", "gigabytes"), "TB": ("terabyte", "terabytes"),
+    "PB": ("petabyte", "petabytes"), "KiB": ("kibibyte", "kibibytes"), "MiB": ("mebibyte", "mebibytes"),
+    "GiB": ("gibibyte", "gibibytes"), "kbps": ("kilobit per second", "kilobits per second"),
+    "Mbps": ("megabit per second", "megabits per second"), "Gbps": ("gigabit per second", "gigabits per second"),
+    "W": ("watt", "watts"), "kW": ("kilowatt", "kilowatts"), "MW": ("megawatt", "megawatts"),
+    "kWh": ("kilowatt hour", "kilowatt hours"), "V": ("volt", "volts"), "mV": ("millivolt", "millivolts"),
+    "A": ("amp", "amps"), "mA": ("milliamp", "milliamps"), "mAh": ("milliamp hour", "milliamp hours"),
+    "Ω": ("ohm", "ohms"), "dB": ("decibel", "decibels"), "J": ("joule", "joules"), "kJ": ("kilojoule", "kilojoules"),
+    "kcal": ("kilocalorie", "kilocalories"), "cal": ("calorie", "calories"), "Pa": ("pascal", "pascals"),
+    "kPa": ("kilopascal", "kilopascals"), "psi": ("P S I", "P S I"), "bar": ("bar", "bars"),
+    "px": ("pixel", "pixels"), "pt": ("point", "points"), "fps": ("frame per second", "frames per second"),
+    "dpi": ("D P I", "D P I"), "ha": ("hectare", "hectares"), "°": ("degree", "degrees"),
+    "°C": ("degree Celsius", "degrees Celsius"), "°F": ("degree Fahrenheit", "degrees Fahrenheit"),
+    "ºC": ("degree Celsius", "degrees Celsius"), "K": ("kelvin", "kelvin"), "m^2": ("square meter", "square meters"),
+    "km^2": ("square kilometer", "square kilometers"), "cm^2": ("square centimeter", "square centimeters"),
+    "m^3": ("cubic meter", "cubic meters"), "cm^3": ("cubic centimeter", "cubic centimeters"),
+    "ft^2": ("square foot", "square feet"), "sqft": ("square foot", "square feet"), "pct": ("percent", "percent"),
+}  # fmt: skip
+# After a number and a space these are words or letters more often than units.
+UNITS_JOINED = frozenset({"in", "s", "m", "A", "B", "K", "h", "g", "J", "V", "W", "l", "L", "bar", "pt", "cal"})
+PER = {"h": "hour", "hr": "hour", "s": "second", "sec": "second", "min": "minute", "mo": "month", "month": "month",
+    "yr": "year", "year": "year", "day": "day", "week": "week", "wk": "week", "hour": "hour", "kg": "kilogram",
+    "lb": "pound", "l": "liter", "L": "liter", "gal": "gallon", "m^2": "square meter", "m^3": "cubic meter",
+    "s^2": "second squared", "user": "user", "person": "person", "km": "kilometer", "mi": "mile", "m": "meter",
+    "night": "night", "token": "token", "GB": "gigabyte", "dL": "deciliter", "ml": "milliliter", "mL": "milliliter",
+    "second": "second", "minute": "minute", "seat": "seat", "item": "item"}  # fmt: skip
+
+# Acronyms that are said as words, with how they are written for the voice.
+SAID = {
+    w.upper(): w
+    for w in _words(
+        "Nasa Nato Unesco Unicef Opec Radar Sonar Laser Scuba Covid Aids Ram Rom Gif Jpeg Pin Sim Vat Wasp "
+        "Captcha Ansi Ascii Nafta Asap Yaml Toml Json Cuda Bert Lasso Posix Ikea Nasdaq Fifa Uefa Lego Swat Taser "
+        "Zip Lan Wan Dos Bios Crud Rag Lora Nand Sars Mers Asean Imax Saas Raid Moma Potus Fema Osha Hipaa Epcot"
+    )
+}
+LETTERED = frozenset(
+    _words(
+        "FBI CIA USA USB API CEO CFO CTO COO ATM DIY FAQ HTML HTTP HTTPS SQL CSS PDF CPU GPU TPU NBA NFL NHL MLB "
+        "BBC CNN HBO IBM UFO VIP VPN WWW XML DNA RNA ETA EU UN UK US AI ML IT TV PC PR HR ID IQ DJ MC AC DC AM PM "
+        "BC AD CE LLM TTS ASR IOT AWS GCP UI UX SDK IDE CLI URL URI IP ISP SSH SSD HDD LED LCD OLED HDMI MIT UCLA "
+        "USC NYU AAA ABC NBC EV MVP ROI KPI GDP IRS IPO SEO CRM ERP OKR ADHD PTSD MRI ICU ER HIV OBE LGBTQ NAACP "
+        "AOL BMW USSR UAE EPA FDA FAA FCC IMF IOC IRA NSA OECD UNHCR WHO AIDA OS IOS RGB AES RSA JWT OAUTH MP RPM "
+        "RSVP TBA TBD FYI BTW IMO IDK LOL OMG ETC IEEE ECMA ISO JVM ORM UTC GMT EST PST CET EDT PDT CST AFAIK NGO "
+        "EMEA IT OCR NLP"
+    )
+)
+# Capitals for emphasis.
+SHOUTED = frozenset(
+    _words(
+        "A I AN AS AT BE BY DO GO HE IF IN IS ME MY NO OF OH ON OR OUR SO TO UP WE ALL AND ANY ARE BAD BIG BUT "
+        "BUY CAN DAY DID FOR GET GOT HAD HAS HER HIM HIS HOT HOW ITS LET MAN MAY NEW NOT NOW OFF OLD ONE OUT OWN "
+        "PUT RED RUN SAY SEE SET SHE THE TOO TOP TRY TWO USE WAS WAY WHY WIN YES YET YOU END ADD AGO"
+    )
+)
+ROMAN_AFTER = frozenset(
+    _words(
+        "chapter part section act scene volume vol book phase war type title article level class grade stage "
+        "episode appendix bowl figure table unit rocky henry-the-"
+    )
+)
+REGNAL = frozenset(
+    _words(
+        "henry louis elizabeth charles george edward william james richard john pius benedict philip napoleon "
+        "frederick catherine alexander nicholas ivan peter paul leo gregory innocent francis wilhelm friedrich "
+        "felipe carlos juan mary ramses ptolemy xerxes darius xavier"
+    )
+)
+YEAR_AFTER = frozenset(
+    _words(
+        "in since by until till from of during before after year circa around about early late mid spring summer "
+        "fall autumn winter through and between class copyright founded born died"
+    )
+)
+VERSIONED = frozenset(
+    _words(
+        "version python ios ipados macos android ubuntu node php java ruby release django react vue debian fedora "
+        "windows kernel pytorch cuda npm gcc go rust v ver"
+    )
+)
+SCORED = frozenset(
+    _words("won lost win lose beat score scored lead led leads trailing tied final 's victory loss defeat")
+)
+
+TLDS = frozenset(
+    _words(
+        "com org net edu gov mil int io ai app dev co uk us de fr eu ca au jp cn in info biz me tv xyz tech ly gg "
+        "nl ch se no es it be at ie nz br ru pl cloud online site shop blog news"
+    )
+)
+SPELLED_TLDS = frozenset(_words("io ai uk us de fr eu ca au jp cn tv xyz ly gg nl ch nz br ru pl co")) - {"co"}
+EXTENSIONS = frozenset(
+    _words(
+        "py js ts jsx tsx md txt pdf csv tsv json yaml yml toml xml html css cpp hpp rs go rb java sh exe zip tar "
+        "gz png jpg jpeg gif svg mp3 mp4 wav doc docx xls xlsx ppt pptx ini cfg conf log sql ipynb lock env"
+    )
+)
+SPELLED_EXTENSIONS = frozenset(
+    _words("py js ts jsx tsx md pdf csv tsv xml html css cpp hpp rs rb sh gz png jpg svg docx xls xlsx pptx sql ppt")
+)
+
+HTML_TAGS = frozenset(
+    _words(
+        "a abbr b blockquote body br button center code dd del details div dl dt em font footer form h1 h2 h3 h4 "
+        "h5 h6 head header hr html i iframe img input ins kbd label li link main mark meta nav ol option p pre q "
+        "s samp script section select small span strong style sub summary sup svg table tbody td textarea tfoot "
+        "th thead title tr u ul var video audio speak break emphasis prosody"
+    )
+)
+BREAKING_TAGS = frozenset(_words("br p div li ul ol tr td th h1 h2 h3 h4 h5 h6 hr table"))

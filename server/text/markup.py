@@ -1,0 +1,126 @@
+"""Markdown, HTML and LaTeX marks, word by word: what a word leaves to be said once its marks are off."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass, field
+
+from sled_tts.server.text.lexicon import BREAKING_TAGS, HTML_TAGS
+
+_TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)(?:\s[^<>]*)?/?>")
+_OPEN_TAG = re.compile(r"<(?:!--|/?([A-Za-z][A-Za-z0-9]*)$)")
+_LINK_END = re.compile(r"\]\((?:[^()]|\([^()]*\))*\)")
+_FOOTNOTE = re.compile(r"\[\^?\d+\]")
+_LATEX = (
+    (r"\\[dt]?frac\{", ""), (r"\}\{", " over "), (r"\\sqrt\{?", " square root of "), (r"\\(?:times|cdot)", " times "),
+    (r"\\div", " divided by "), (r"\\pm", " plus or minus "), (r"\\(?:leq?)\b", " is at most "),
+    (r"\\(?:geq?)\b", " is at least "), (r"\\neq?\b", " is not equal to "), (r"\\approx", " is about "),
+    (r"\\(?:infty)", " infinity "), (r"\\sum", " sum of "), (r"\\int", " integral of "),
+    (r"\\(?:right|to)arrow|\\to\b", " to "),
+    (r"\\(?:left|right|text|mathrm|mathbf|quad|displaystyle|,|;|!)", ""), (r"\\([A-Za-z]+)", r" \1 "),
+    (r"\^\{?2\}?(?!\d)", " squared "), (r"\^\{?3\}?(?!\d)", " cubed "), (r"\^\{?", " to the "), (r"_\{?", " sub "),
+    (r"(?<=[\w})])\s*=\s*", " equals "), (r"(?<=[\w})])\+", " plus "), (r"(?<=[\w})])-", " minus "),
+    (r"(?<=[\w})])/", " over "), (r"(?<=[\w})])<", " is less than "), (r"(?<=[\w})])>", " is greater than "),
+    (r"[{}()\\$]", " "), (r"(?<=\d)(?=[a-z])", " "),
+)  # fmt: skip
+_PATTERNS = tuple((re.compile(pattern), by) for pattern, by in _LATEX)
+
+
+@dataclass
+class Part:
+    """Some of a word; `code` when it is to be read as code."""
+
+    text: str
+    code: bool = False
+
+
+@dataclass
+class Markup:
+    """Carries what spans words: inline code, formulas, tags and link addresses. `end_line` closes whatever is open."""
+
+    _code: bool = field(default=False, init=False)
+    _maths: str = field(default="", init=False)
+    _skip: str = field(default="", init=False)
+    _link: int = field(default=0, init=False)
+
+    def end_line(self) -> None:
+        self._code, self._maths, self._skip = False, "", ""
+
+    def clean(self, word: str) -> list[Part]:
+        """What is left to say of one word."""
+        if self._skip:
+            _, found, word = word.partition(self._skip)
+            if not found:
+                return []
+            self._skip = ""
+        if not word:
+            return []
+        if not self._code and (self._maths or re.match(r"\(?(\${1,2}[A-Za-z\\({-]|\$\$|\\[(\[])", word)):
+            if not re.match(r"\$[A-Z]{2,}\b", word) or self._maths:
+                return self._formula(word)
+            word = word[1:]
+        parts: list[Part] = []
+        for at, text in enumerate(re.split(r"`+", word)):
+            if at:
+                self._code = not self._code
+            if text:
+                parts += [Part(text, True)] if self._code else [Part(t) for t in self._prose(text).split()]
+        return self._glue(parts)
+
+    def _glue(self, parts: list[Part]) -> list[Part]:
+        """Punctuation after code belongs to the code."""
+        out: list[Part] = []
+        for part in parts:
+            if out and out[-1].code and re.fullmatch(r"[.,;:!?)\"']+", part.text):
+                out[-1].text += part.text
+            else:
+                out.append(part)
+        return out
+
+    def _prose(self, word: str) -> str:
+        word = re.sub(r"^<((?:https?://|mailto:)[^<>]+|[^<>\s]+@[^<>\s]+)>", r"\1", word)
+        word = _TAG.sub(self._tag, word)
+        opened = _OPEN_TAG.search(word)
+        if opened and (opened[1] is None or opened[1].lower() in HTML_TAGS):
+            self._skip = "-->" if opened[1] is None else ">"
+            word, rest = word[: opened.start()], word[opened.end() :]
+            if self._skip in rest:
+                self._skip, word = "", word + rest.split("-->", 1)[1]
+        if "&" in word and ";" in word:
+            word = html.unescape(word).replace("\xa0", " ")
+        word = re.sub(r"!?\[(?=\S)", lambda m: m[0] if _FOOTNOTE.match(word, m.end() - 1) else "", word)
+        word = _FOOTNOTE.sub("", word)
+        word = _LINK_END.sub("", word)
+        if "](" in word:
+            word, self._skip = word.split("](", 1)[0], ")"
+        word = re.sub(r"\]\[[^\]]*\]", "", word)
+        word = re.sub(r"\\([*_#`$~>\[\]-])", "\\1", word)
+        word = re.sub(r"\*\*+|__+|~~|==(?=\w)|(?<=\w)==(?=\W|$)", "", word) if not re.fullmatch(r"\W+", word) else word
+        word = re.sub(r"^([\"'(\[]*)[*_]+(?=[\w\"'(])", r"\1", word)
+        return re.sub(r"(?<=[\w.,!?:;)\"'%])[*_]+(?=\W*$)", "", word)
+
+    def _tag(self, match: re.Match[str]) -> str:
+        name = match[1].lower()
+        if name not in HTML_TAGS:
+            return match[0]
+        return " " if name in BREAKING_TAGS else ""
+
+    def _formula(self, word: str) -> list[Part]:
+        if not self._maths:
+            opening = re.match(r"\(?(\${1,2}|\\[(\[])", word)
+            assert opening is not None
+            self._maths = {"\\(": "\\)", "\\[": "\\]"}.get(opening[1], opening[1])
+            word = word[opening.end() :]
+        inside, closed, after = word.partition(self._maths)
+        if closed:
+            self._maths = ""
+        for pattern, by in _PATTERNS:
+            inside = pattern.sub(by, inside)
+        parts = [Part(text) for text in inside.split()]
+        if after.strip():
+            if re.fullmatch(r"[.,;:!?)]+", after) and parts:
+                parts[-1].text += after
+            else:
+                parts += self.clean(after)
+        return parts

@@ -1,0 +1,253 @@
+"""The streaming normaliser: characters in, pieces of speakable text out.
+
+Every decision is made on the arrival of one character and depends on the characters before it alone, so how a text
+is cut into deltas cannot matter. A word is held until its separator, and longer only while the rules (`words.py`)
+say that what comes next may change how it is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from sled_tts.model.errors import TokenizerError
+from sled_tts.server.text.characters import plain, script
+from sled_tts.server.text.context import Ahead, Before, Kind
+from sled_tts.server.text.markup import Markup
+from sled_tts.server.text.spoken import Skipped, Spoken
+from sled_tts.server.text.words import read_word
+
+# No word is this long; text without spaces must not be held for ever.
+_LONGEST = 256
+_DASHES = frozenset("-*_=")
+
+
+class _Line(Enum):
+    """What the line has been recognised as."""
+
+    START = auto()
+    TEXT = auto()
+    BLOCK = auto()
+    TABLE = auto()
+
+
+@dataclass
+class _Token:
+    text: str
+    begin: int
+    end: int
+    code: bool = False
+    space: bool = True
+    verbatim: bool = False
+
+
+@dataclass
+class Normaliser:
+    """`foreign`: whether letters of other scripts are handed on as they are instead of being skipped."""
+
+    foreign: bool = False
+    _at: int = field(default=0, init=False)
+    _word: str = field(default="", init=False)
+    _begin: int = field(default=0, init=False)
+    _queue: deque[_Token] = field(default_factory=deque, init=False)
+    _line: _Line = field(default=_Line.START, init=False)
+    _markup: Markup = field(default_factory=Markup, init=False)
+    _before: Before = field(default_factory=Before, init=False)
+    _fence: str = field(default="", init=False)
+    _last: str = field(default="", init=False)
+    _owed: bool = field(default=False, init=False)
+    _block_before: bool = field(default=False, init=False)
+    _line_spoke: bool = field(default=False, init=False)
+    _cell: bool = field(default=False, init=False)
+    _ends_line: bool = field(default=False, init=False)
+    _skipped: Skipped | None = field(default=None, init=False)
+
+    def feed(self, text: str) -> Iterator[Spoken | Skipped]:
+        """What can be said now. Raises TokenizerError for text that is not Unicode."""
+        if any("\ud800" <= c <= "\udfff" for c in text):
+            raise TokenizerError("text holds a lone surrogate, which is not Unicode")
+        for character in text:
+            yield from self._character(character)
+            self._at += 1
+
+    def flush(self) -> Iterator[Spoken | Skipped]:
+        """All that is held; what follows is not joined to it."""
+        yield from self._finish_word()
+        yield from self._drain(Ahead("", True))
+        if self._skipped is not None:
+            yield self._skipped
+            self._skipped = None
+
+    def _character(self, c: str) -> Iterator[Spoken | Skipped]:
+        if c == "\n":
+            self._ends_line = True
+            yield from self._finish_word()
+            yield from self._drain(Ahead("", True))
+            self._ends_line = False
+            yield from self._end_line()
+        elif c.isspace() or c in "\u200b\u2028\u2029\x00":
+            yield from self._finish_word()
+        elif c == "|" and self._fence == "" and self._cells(c):
+            yield from self._finish_word()
+            yield from self._drain(Ahead("", True))
+            self._cell = self._line_spoke
+        else:
+            if not self._word:
+                self._begin = self._at
+            self._word += c
+            if len(self._word) >= _LONGEST:
+                yield from self._finish_word(space=False)
+            elif self._queue:
+                yield from self._drain(Ahead(self._word.lstrip("*_`"), False))
+
+    def _cells(self, c: str) -> bool:
+        if self._line is _Line.START and not self._word:
+            self._line = _Line.TABLE
+        return self._line is _Line.TABLE
+
+    def _finish_word(self, space: bool = True) -> Iterator[Spoken | Skipped]:
+        word, begin, end = self._word, self._begin, self._begin + len(self._word)
+        self._word = ""
+        if not word or self._structure(word):
+            return
+        if self._line is _Line.START:
+            yield from self._begin_text()
+        if self._skipped is not None and not any(script(c) for c in word) and any(c.isalnum() for c in word):
+            yield self._skipped
+            self._skipped = None
+        ready = plain(self._without_foreign(word, begin))
+        verbatim = self.foreign and any(script(c) for c in word)
+        for text in [word] if verbatim else ready.split():
+            for part in self._markup.clean(text) if not verbatim else []:
+                self._queue.append(_Token(part.text, begin, end, part.code, True))
+            if verbatim:
+                self._queue.append(_Token(word, begin, end, verbatim=True))
+        if self._queue:
+            self._queue[-1].space = space
+        yield from self._drain(Ahead("", False))
+
+    def _without_foreign(self, word: str, begin: int) -> str:
+        """Letters of other scripts taken out and noted; a single Greek letter has a name."""
+        if word.isascii() or self.foreign:
+            return word
+        kept = []
+        for at, c in enumerate(word):
+            name = script(c)
+            lone = not ((at and script(word[at - 1])) or (word[at + 1 : at + 2] and _block(word[at + 1]) == "GREEK"))
+            greek = _block(c) == "GREEK" and (at == 0 or _block(word[at - 1]) != "GREEK") and lone
+            if _block(c) == "GREEK" and not greek and c not in "µμΩ":
+                name = "greek"
+            if name is None:
+                kept.append(c)
+                continue
+            kept.append(" ")
+            if self._skipped is None:
+                self._skipped = Skipped(name, c, begin + at, begin + at + 1)
+            else:
+                s = self._skipped
+                self._skipped = Skipped(s.script, (s.sample + c)[:20], s.begin, begin + at + 1)
+        return "".join(kept)
+
+    def _structure(self, word: str) -> bool:
+        """Marks that shape lines and are not said."""
+        if self._fence:
+            if self._line is _Line.START and word.startswith(self._fence):
+                self._fence = ""
+            self._line = _Line.BLOCK
+            return True
+        if self._line is _Line.TABLE:
+            return bool(re.fullmatch(r"[-:=]+", word))
+        if self._line is not _Line.START:
+            return bool(self._line is _Line.BLOCK and not self._line_spoke and word in ("[", "]", "[x]", "[X]", "[ ]"))
+        if word.startswith(("```", "~~~")):
+            self._fence = word[:3]
+            self._line = _Line.BLOCK
+            return True
+        if re.fullmatch(r"#{1,6}|[-*+•◦▪‣–]|>+", word):
+            self._block_before = True
+            self._line = _Line.START if word[0] == ">" else _Line.BLOCK
+            return True
+        if len(word) >= 3 and len(set(word)) == 1 and word[0] in _DASHES:
+            self._block_before = True
+            return True
+        if re.fullmatch(r"\d{1,3}[.)]", word):
+            self._block_before = True
+            self._line = _Line.BLOCK
+        return False
+
+    def _begin_text(self) -> Iterator[Spoken]:
+        if self._block_before:
+            yield from self._pause(".")
+        self._line = _Line.TEXT
+        self._block_before = False
+
+    def _end_line(self) -> Iterator[Spoken]:
+        if self._line is _Line.START:
+            self._block_before = True
+        elif self._line in (_Line.BLOCK, _Line.TABLE):
+            yield from self._pause(".")
+            self._before = Before()
+        self._markup.end_line()
+        self._line, self._line_spoke, self._cell = _Line.START, False, False
+
+    def _pause(self, mark: str) -> Iterator[Spoken]:
+        """A mark after the last word, unless it has one."""
+        if self._last.isalnum():
+            self._last = mark
+            yield Spoken(mark, self._at, self._at)
+        self._before = Before()
+
+    def _drain(self, ahead: Ahead) -> Iterator[Spoken]:
+        while self._queue:
+            token = self._queue[0]
+            follows = Ahead(self._queue[1].text, True) if len(self._queue) > 1 else ahead
+            if token.verbatim:
+                text, trail, absorbs, kind = token.text, "", False, Kind.PLAIN
+            else:
+                reading = read_word(token.text, self._before, follows, code=token.code)
+                if reading is None:
+                    return
+                text, trail, absorbs, kind = reading.text, reading.trail, reading.absorbs, reading.kind
+            self._queue.popleft()
+            end = token.end
+            if absorbs and self._queue:
+                second = self._queue.popleft()
+                end, token.space = second.end, second.space
+                trail = _trail(second.text)
+            core = token.text.strip("\"'()[]{}.,;:!?")
+            if text:
+                self._before = Before(core, self._before.word, kind, trail in (".", "!", "?"))
+            yield from self._say(text, trail, token, end)
+
+    def _say(self, text: str, trail: str, token: _Token, end: int) -> Iterator[Spoken]:
+        if self._line is _Line.BLOCK and not self._line_spoke and self._block_before:
+            yield from self._pause(".")
+            self._block_before = False
+        if self._line is _Line.TABLE and not self._line_spoke:
+            yield from self._pause(".")
+        if self._cell:
+            yield from self._pause(",")
+            self._cell = False
+        if not text and (not trail or not self._last or self._last in ".!?,;:"):
+            return
+        self._line_spoke = True
+        lead = " " if self._owed and text else ""
+        self._owed = False
+        spoken = text + trail
+        self._last = spoken[-1]
+        structured = self._line is not _Line.TEXT or self._ends_line
+        after = " " if token.space and not structured else ""
+        self._owed = structured and token.space
+        yield Spoken(lead + spoken + after, token.begin, end)
+
+
+def _trail(word: str) -> str:
+    match = re.search(r"[.,!?;:]", word[len(word.rstrip(".,!?;:\"')]}")) :])
+    return match[0] if match else ""
+
+
+def _block(character: str) -> str:
+    return "GREEK" if "\u0370" <= character <= "\u03ff" else ""

@@ -1,0 +1,124 @@
+"""Addresses, phone numbers, versions, file names and paths."""
+
+from __future__ import annotations
+
+import re
+
+from sled_tts.server.text import lexicon
+from sled_tts.server.text.context import Ahead, Before, Kind, Reading
+from sled_tts.server.text.numbers import amount, cardinal, digits
+from sled_tts.server.text.quantities import spell
+
+_MAIL = re.compile(r"(?:mailto:)?([\w.+-]+)@([\w-]+(?:\.[\w-]+)+)", re.ASCII)
+_URL = re.compile(r"(?:(?:https?|ftp|wss?)://)(?:www\.)?([^/?#\s:]+)(?::(\d+))?([^?#\s]*)\S*", re.IGNORECASE)
+_BARE = re.compile(r"(?:www\.)?((?:[a-zA-Z0-9-]+\.)+([a-zA-Z]{2,6}))(?::(\d+))?(/[^?#\s]*)?(?:[?#]\S*)?")
+_IP = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?::(\d+))?")
+_VERSION = re.compile(r"([vV])?(\d+(?:\.\d+)+|\d+)(?:[-.]?(alpha|beta|rc|dev)\.?(\d*))?")
+_PHONES = (
+    re.compile(r"\+?\d{0,3}-?\(?\d{3}\)?[-.]\d{3}[-.]\d{4}"),
+    re.compile(r"\d{3}-\d{4}"),
+    re.compile(r"\+\d[\d-]{8,14}"),
+)
+_FILE = re.compile(r"([\w.-]*?)\.(\w{1,5})", re.ASCII)
+
+
+def read_address(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
+    """A reading, None when it is none of these, `"wait"` when what follows decides."""
+    phone = _phone(core, trail, before, ahead)
+    if phone is not None:
+        return phone
+    spoken = _mail(core) or _address(core) or _version(core, before) or _file(core)
+    return Reading(spoken, trail) if spoken else None
+
+
+def _phone(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
+    if any(pattern.fullmatch(core) for pattern in _PHONES):
+        groups = [group for group in re.split(r"\D+", core) if group]
+        lead = "plus " if core[0] == "+" else ""
+        return Reading(lead + ", ".join(digits(group) for group in groups), trail, Kind.PHONE)
+    if re.fullmatch(r"\+\d{1,3}", core) and not trail:
+        if not ahead.word and not ahead.done:
+            return "wait"
+        if ahead.word[:1] == "(" or ahead.word[:1].isdigit():
+            return Reading(f"plus {digits(core)}", ",", Kind.PHONE)
+    if re.fullmatch(r"\(?\d{3}\)", core):
+        if not ahead.word and not ahead.done:
+            return "wait"
+        if ahead.word[:1].isdigit() or before.kind is Kind.PHONE:
+            return Reading(digits(core), ",", Kind.PHONE)
+    if before.kind is Kind.PHONE and re.fullmatch(r"[\d-]{2,}", core):
+        parts = [digits(part) for part in core.split("-") if part]
+        return Reading(", ".join(parts), trail, Kind.PHONE)
+    return None
+
+
+def _mail(core: str) -> str | None:
+    match = _MAIL.fullmatch(core)
+    return f"{_named(match[1])} at {_host(match[2])}" if match else None
+
+
+def _address(core: str) -> str | None:
+    if (match := _IP.fullmatch(core)) and all(int(part) < 256 for part in match.groups()[:4]):
+        port = f" port {cardinal(int(match[5]))}" if match[5] else ""
+        return " dot ".join(digits(part) for part in match.groups()[:4]) + port
+    if match := _URL.fullmatch(core):
+        return _host(match[1]) + (f" port {cardinal(int(match[2]))}" if match[2] else "") + _path(match[3])
+    match = _BARE.fullmatch(core)
+    if match and match[2].lower() in lexicon.TLDS and (match[2].islower() or core.startswith("www.")):
+        port = f" port {cardinal(int(match[3]))}" if match[3] else ""
+        return _host(match[1]) + port + _path(match[4] or "")
+    return None
+
+
+def _host(host: str) -> str:
+    if all(part.isdigit() for part in host.split(".")):
+        return " dot ".join(digits(part) for part in host.split("."))
+    *names, top = host.split(".")
+    last = spell(top) if top.lower() in lexicon.SPELLED_TLDS and names else _named(top)
+    return " dot ".join([*(_named(name) for name in names), last])
+
+
+def _path(path: str) -> str:
+    parts = [part for part in path.split("/") if part]
+    return "".join(f" slash {_file(part) or _named(part)}" for part in parts)
+
+
+def _named(name: str) -> str:
+    """A name in an address: words and numbers, signs by name."""
+    signs = {
+        ".": " dot ",
+        "-": " dash ",
+        "_": " underscore ",
+        "+": " plus ",
+        "~": " tilde ",
+        "@": " at ",
+        "%": " percent ",
+    }
+    spoken = "".join(signs.get(c, c if c.isalnum() else " ") for c in name)
+    spoken = re.sub(r"\d+", lambda m: f" {amount(m[0]) if len(m[0]) < 5 else digits(m[0])} ", spoken)
+    return " ".join(spoken.split())
+
+
+def _version(core: str, before: Before) -> str | None:
+    match = _VERSION.fullmatch(core)
+    if not match:
+        return None
+    mark, numbers, stage, nth = match.groups()
+    if not mark and not stage and numbers.count(".") < 2:
+        return None
+    lead = "version " if mark and before.lower != "version" else ""
+    spoken = " point ".join(amount(part) for part in numbers.split("."))
+    named = {"rc": "R C", "dev": "dev"}.get(stage, stage)
+    return f"{lead}{spoken}" + (f" {named}" if stage else "") + (f" {cardinal(int(nth))}" if nth else "")
+
+
+def _file(core: str) -> str | None:
+    match = _FILE.fullmatch(core)
+    if match and match[2].lower() in lexicon.EXTENSIONS and not match[1].isdigit():
+        last = spell(match[2]) if match[2].lower() in lexicon.SPELLED_EXTENSIONS else _named(match[2])
+        return f"{_named(match[1])} dot {last}".strip()
+    if re.fullmatch(r"[~.]{0,2}(?:/[\w.-]+)+/?", core, re.ASCII) and (core.count("/") > 1 or core[0] in "/~."):
+        head, *parts = core.split("/")
+        lead = {"~": "home", ".": "dot", "..": "dot dot"}.get(head, "")
+        return f"{lead}{_path('/'.join(parts))}".strip()
+    return None

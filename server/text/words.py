@@ -1,0 +1,160 @@
+"""One written word to what is said: punctuation off, the right rule, punctuation back on."""
+
+from __future__ import annotations
+
+import re
+
+from sled_tts.server.text import lexicon
+from sled_tts.server.text.characters import greek, symbol
+from sled_tts.server.text.context import Ahead, Before, Reading
+from sled_tts.server.text.letters import identifier, read_letters, read_short
+from sled_tts.server.text.numbers import amount
+from sled_tts.server.text.quantities import read_quantity, spell
+from sled_tts.server.text.web import read_address
+
+_SPLIT = re.compile(r"""^(["'(\[{]*)(.*?)([.,!?;:"')\]}…]*)$""", re.DOTALL)
+_WORD = re.compile(r"[A-Za-z][a-z]*(?:'[a-z]+)?")
+_SMILEY = re.compile(r"[:;=8xX]['-]?[)(DPp/\\|oO3*]+|<3|\^_\^|:'\(")
+_MATHS = re.compile(r"(?:-?[\w.]+)(?:(?:==|!=|<=|>=|[-+*/=<>×÷^≤≥≠≈±→])-?[\w.()]+)+", re.ASCII)
+_OPERATORS = re.compile(r"(==|!=|<=|>=|->|=>|&&|\|\||[-+*/=<>×÷^≤≥≠≈±→])")
+
+
+def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) -> Reading | None:
+    """How `word` is said, in plain characters; None when what follows it decides and is not there yet."""
+    if _WORD.fullmatch(word) and not word.isupper() and word.lower() not in _MARKED and not code:
+        return Reading(word, "")
+    if _SMILEY.fullmatch(word):
+        return Reading("", "")
+    _lead, core, trail = _parts(word)
+    trail = _punctuation(trail)
+    if not core:
+        return Reading("", trail if trail != "'" else "")
+    if code:
+        return Reading(read_code(core), trail)
+    for rule in (read_short, read_address, read_quantity):
+        found = rule(core, trail, before, ahead)
+        if found == "wait":
+            return None
+        if isinstance(found, Reading):
+            return found
+    return _composed(core, trail, before, ahead)
+
+
+def _parts(word: str) -> tuple[str, str, str]:
+    match = _SPLIT.match(word)
+    assert match is not None
+    lead, core, trail = match.groups()
+    # Brackets and a foot or inch mark that belong to what they stand beside.
+    if lead == "(" and trail[:1] == ")" and re.fullmatch(r"\d{3}", core):
+        return "", core + ")", trail[1:]
+    if lead[:1] == "'" and re.fullmatch(r"\d0s", core):
+        return "", core, trail
+    if lead == "(" and re.fullmatch(r"\d{3}\)[-.]?\d{3}[-.]\d{4}", core):
+        return "", core.replace(")", ")-").replace("--", "-"), trail
+    return lead, core, trail
+
+
+def _punctuation(trail: str) -> str:
+    """What the voice knows of it: one mark, the strongest."""
+    if "..." in trail:
+        trail = trail.replace("...", ".")
+    for marks in ("?", "!", ".", ";", ":", ","):
+        if marks in trail:
+            return marks
+    return ""
+
+
+def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading:
+    if (said := symbol(core)) is not None:
+        return Reading(said, trail)
+    if core in ("-", "–", "—", "--", "---"):
+        return Reading("-", "")
+    if (letters := read_letters(core, trail, before, ahead)) is not None:
+        return letters
+    if len(core) == 1 and (name := greek(core)):
+        return Reading(name, trail)
+    if re.fullmatch(r"#[A-Za-z]\w*", core):
+        return Reading(f"hashtag {identifier(core[1:])}", trail)
+    if re.fullmatch(r"@\w+", core):
+        return Reading(f"at {identifier(core[1:])}", trail)
+    if re.fullmatch(r"0x[0-9a-fA-F]+|#[0-9a-fA-F]{6}", core):
+        return Reading(spell(core), trail)
+    if re.search(r"—|--|…|\.\.\.|–(?=\D)", core):
+        return _joined(re.split(r"—|-{2,}|–|…|\.{3}", core), ", ", trail, before, ahead)
+    if re.fullmatch(r"[A-Za-z']+(/[A-Za-z']+)+", core):
+        return _joined(
+            core.split("/"), " or " if core.count("/") == 1 and core != "and/or" else " ", trail, before, ahead
+        )
+    if re.fullmatch(r"[A-Za-z]+[&+][A-Za-z]+", core):
+        sign = "&" if "&" in core else "+"
+        return _joined(core.split(sign), " and " if sign == "&" else " plus ", trail, before, ahead)
+    if re.search(r"\d|^[a-z]\W", core) and _MATHS.fullmatch(core) and re.search(r"[+*/=<>×÷^≤≥≠≈±→]", core):
+        return Reading(_operators(core), trail)
+    if "-" in core.strip("-") and re.fullmatch(r"[\w'.%$°]+(-[\w'.%$°]+)+", core):
+        pieces = core.split("-")
+        mixed = any((piece.isupper() and len(piece) > 1) or piece[:1].isdigit() for piece in pieces)
+        return _joined(pieces, " " if mixed else "-", trail, before, ahead)
+    if re.fullmatch(r"[A-Za-z]+[,;:!?][A-Za-z]+", core):
+        return _joined(re.split(r"(?<=[,;:!?])", core), " ", trail, before, ahead)
+    if re.fullmatch(r"[A-Za-z]{2,}\.[A-Z][a-z]+", core):
+        return _joined(core.replace(".", ". ").split(), " ", trail, before, ahead)
+    if re.fullmatch(r"[A-Za-z]+(?:'[A-Za-z]+)*", core):
+        return Reading(core, trail)
+    return Reading(read_code(core), trail)
+
+
+def _joined(pieces: list[str], joint: str, trail: str, before: Before, ahead: Ahead) -> Reading:
+    """Each piece as a word of its own."""
+    said = []
+    for piece in pieces:
+        if piece:
+            reading = read_word(piece, before, Ahead("", True))
+            assert reading is not None
+            said.append(reading.text + reading.trail)
+            before = Before(piece, before.word, reading.kind, False)
+    return Reading(joint.join(said), trail)
+
+
+def _operators(core: str) -> str:
+    said = []
+    parts = [part for part in _OPERATORS.split(core) if part]
+    for at, part in enumerate(parts):
+        power = at and parts[at - 1] == "^"
+        if part == "^" and parts[at + 1 : at + 2] in (["2"], ["3"]):
+            continue
+        if power and part in ("2", "3"):
+            said.append("squared" if part == "2" else "cubed")
+        elif part == "-":
+            said.append("minus")
+        elif part == "/":
+            said.append("over" if re.search(r"[a-z]", core) else "divided by")
+        else:
+            said.append(symbol(part) or (amount(part) if re.fullmatch(r"\d+(\.\d+)?", part) else read_code(part)))
+    return " ".join(said)
+
+
+def read_code(text: str) -> str:
+    """Names as words, signs by name where they matter, brackets and quotes left out. Ends as plain characters."""
+    if spoken := read_address(text, "", Before(), Ahead("", True)):
+        return spoken.text if isinstance(spoken, Reading) else text
+    said = []
+    for part in re.findall(
+        r"\d[\d,]*(?:\.\d+)?|[A-Za-z_]\w*(?:'[a-z]+)?|--|==|!=|<=|>=|->|=>|&&|\|\||[^\w\s]", text, re.ASCII
+    ):
+        if part[0].isdigit():
+            said.append(amount(part.rstrip(",")))
+        elif part[0].isalpha() or part[0] == "_":
+            said.append(identifier(part))
+        elif part in (".", "-", "--"):
+            said.append({".": "dot", "-": "dash", "--": "dash dash"}[part])
+        elif name := (symbol(part) or greek(part) if part not in "_|" else None):
+            said.append(name)
+    return " ".join(" ".join(said).split())
+
+
+_MARKED = (
+    frozenset(lexicon.MONTH_NAMES)
+    | frozenset(lexicon.BARE_SHORT)
+    | frozenset(lexicon.UNITS)
+    | {"x", "am", "pm", "a", "i"}
+) - {"a", "i"}
