@@ -13,7 +13,18 @@ from sled_tts.server.auth import ApiKeyMiddleware
 from sled_tts.server.logs import get_logger
 from sled_tts.server.metrics import Metrics
 from sled_tts.server.origin import OriginMiddleware
-from sled_tts.server.routes import cartesia, catalog, deepgram, health, native, openai_hints, speech, voices
+from sled_tts.server.routes import (
+    cartesia,
+    cartesia_http,
+    catalog,
+    deepgram,
+    deepgram_http,
+    health,
+    native,
+    openai_hints,
+    speech,
+    voices,
+)
 from sled_tts.server.routes.body_limit import BodyLimitMiddleware
 from sled_tts.server.routes.docs_page import mount_docs
 from sled_tts.server.routes.replies import install_error_handlers
@@ -57,7 +68,18 @@ def create_app(settings: Settings, service: SpeechService) -> FastAPI:
     )
     app.state.sled = state
     install_error_handlers(app)
-    for part in (speech, native, cartesia, deepgram, catalog, voices, health, openai_hints):
+    for part in (
+        speech,
+        native,
+        cartesia,
+        cartesia_http,
+        deepgram,
+        deepgram_http,
+        catalog,
+        voices,
+        health,
+        openai_hints,
+    ):
         app.include_router(part.router)
     mount_studio(app)
     mount_docs(app)

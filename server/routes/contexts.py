@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from sled_tts.server.audio.encoder import AudioEncoder
+from sled_tts.server.audio.encoder import AudioEncoder, encode, finish
 from sled_tts.server.engine.request import AudioChunk, Event, Failed, Finished, FinishReason, TextFlushed
 from sled_tts.server.errors import (
     BadJsonError,
@@ -260,14 +260,14 @@ async def forward(
         if isinstance(event, Failed):
             raise event.error
         if isinstance(event, AudioChunk):
-            await _send(sink, meter, encoder.encode(event.pcm), event)
+            await _send(sink, meter, await encode(encoder, event.pcm), event)
         elif isinstance(event, Finished):
             if event.reason is not FinishReason.CANCELLED:
-                await _send(sink, meter, encoder.finish(), None)
+                await _send(sink, meter, await finish(encoder), None)
             return event
         else:
             if isinstance(event, TextFlushed):
-                await _send(sink, meter, encoder.finish(), None)
+                await _send(sink, meter, await finish(encoder), None)
                 encoder = new_encoder()
             if not sink.silenced:
                 await sink.event(event)
