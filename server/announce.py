@@ -22,7 +22,7 @@ def curl_line(settings: Settings, url: str) -> str:
     key = ' -H "Authorization: Bearer $SLED_TTS_API_KEY"' if settings.api_key else ""
     return (
         f"curl -s {url}/v1/audio/speech -H 'Content-Type: application/json'{key} "
-        """-d '{"input": "Hello, this is a first sentence."}' -o hello.wav"""
+        """-d '{"input": "Hello, this is a first sentence."}' -o hello.mp3"""
     )
 
 
