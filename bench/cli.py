@@ -98,6 +98,19 @@ def precision(
     compare(model, count, candidates, seed, cfg_scale)
 
 
+@app.command()
+def kernels(
+    row: Annotated[list[int] | None, typer.Option("--rows", help="Rows of a product; repeatable.")] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Measurements of each.")] = 7,
+    threads: Threads = 1,
+    seed: Seed = 0,
+) -> None:
+    """Matrix products that could carry a step, over every weight of the backbone."""
+    from sled_tts.bench.kernels import run
+
+    run(row or (2, 4, 8, 16), rounds, threads, seed)
+
+
 def _mount(name: str, about: str) -> None:
     settings = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
