@@ -92,15 +92,15 @@ def main(
     }
     if quality:
         judges = Judges.load()
-        clips = [(wave, rate) for wave, _ in spoken]
-        result["opinion"] = asdict(judges.opinion(clips))
+        heard = [(wave, rate) for wave, _ in spoken]
+        result["opinion"] = asdict(judges.opinion(heard))
         if (own := bundle.voice(voice)) is not None:
             known = {
                 v.id: judges.embedding(bundle.codec.decode(v.latents[None])[0].numpy(), rate)
                 for v in bundle.extras.voices
             }
             others = [embedding for voice_id, embedding in known.items() if voice_id != own.id]
-            similarity, margin = judges.margin(clips, known[own.id], others)
+            similarity, margin = judges.margin(heard, known[own.id], others)
             result["speaker"] = {"voice": own.id, "similarity": similarity, "margin_over_other_voices": margin}
     if recordings is not None:
         items = [json.loads(line) for line in recordings.read_text(encoding="utf-8").splitlines() if line]

@@ -32,7 +32,7 @@ class Board:
     _writer: Any = None
 
     def __post_init__(self) -> None:
-        self._writer = SummaryWriter(str(self.folder))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(self.folder))
 
     def scalars(self, report: StepReport) -> None:
         for name, value in asdict(report).items():
