@@ -1,8 +1,6 @@
 """The device side of the engine: the only place where numbers cross between host and device.
 
-Row arithmetic is independent of batch-mates on a CPU (see `model/stepping.py`), the codec included: decode batches
-hold an even number of streams up to eight, for which its kernels give every stream the same bits (measured; a lone
-or odd last row takes another path).
+Row arithmetic is independent of batch-mates on a CPU (see `model/stepping.py`), the codec included.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,7 +25,6 @@ from sled_tts.server.engine.request import Float32, Mode, Prompt, SynthesisReque
 from sled_tts.server.engine.state import NOISE_BLOCK, EngineState
 from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowOutcome, RowWork, RunnerInfo, prompt_column
 
-_DECODE_MAX = 8
 _STOP_COLUMNS = 8
 _SPEECH = (LAST_LATENT,)
 _OUTCOMES = (RowOutcome.FRAME, RowOutcome.STOP, RowOutcome.INVALID, RowOutcome.INVALID)
@@ -71,17 +67,13 @@ class SledRunner:
             self._graphs = SpeechGraphs(sled, self.state, self._stop_weight, Buckets(slots, held), graphed=on_gpu)
         self._prefixes = PrefixCache()
         self._noise_scale = noise_scale
-        # Two spare decoder slots even out batches: one always fresh, one always in mid-stream.
-        self._fresh, self._running = slots, slots + 1
-        self.decoder = codec.streaming_decoder(slots + 2)
-        first = codec.config.first_chunk_frames
-        self.decoder.decode([self._mean.new_zeros(first, config.latent_dim)], [self._running], [False])
+        self.decoder = codec.streaming_decoder(slots)
         self._info = RunnerInfo(
             slots=slots,
             positions=held,
             sampling_rate=codec.config.sampling_rate,
             hop=codec.config.hop_length,
-            first_chunk_frames=first,
+            first_chunk_frames=codec.config.first_chunk_frames,
             eos_id=config.eos_token_id,
             vocab_size=config.vocab_size,
             latent_dim=config.latent_dim,
@@ -177,17 +169,15 @@ class SledRunner:
 
     @torch.inference_mode()
     def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
-        groups: dict[tuple[int, bool], list[int]] = {}
-        for i, item in enumerate(work):
-            groups.setdefault((item.count, item.start == 0), []).append(i)
-        waves: list[Float32] = [np.zeros(0, dtype=np.float32)] * len(work)
-        for (count, fresh), members in groups.items():
-            for begin in range(0, len(members), _DECODE_MAX):
-                batch = members[begin : begin + _DECODE_MAX]
-                for i, wave in zip(batch, self._decode([work[i] for i in batch], count, fresh), strict=True):
-                    waves[i] = wave
-        return waves
+        chunks = [self.state.latents[w.slot, w.start : w.start + w.count] * self._std + self._mean for w in work]
+        waves = self.decoder.decode(chunks, [w.slot for w in work], [w.final for w in work])
+        if self.device.type == "cpu":
+            return [wave.numpy() for wave in waves]
+        # One copy for all: each one by itself would wait for the device.
+        joined = torch.cat(waves).cpu() if waves else torch.zeros(0)
+        return [part.numpy() for part in joined.split([wave.shape[0] for wave in waves])]
 
+    @torch.inference_mode()
     def latents(self, slot: int, start: int, count: int) -> Float32:
         kept = self.state.latents[slot, start : start + count] * self._std + self._mean
         held: Float32 = kept.float().cpu().numpy()
@@ -247,14 +237,3 @@ class SledRunner:
             block[slot] = new
         self.state.final[slot] = made.final
         self.state.used[slot] = 0
-
-    def _decode(self, batch: Sequence[DecodeWork], count: int, fresh: bool) -> list[Float32]:
-        chunks = [self.state.latents[w.slot, w.start : w.start + count] * self._std + self._mean for w in batch]
-        slots, final = [w.slot for w in batch], [w.final for w in batch]
-        if len(batch) % 2:
-            chunks.append(torch.zeros_like(chunks[0]))
-            slots.append(self._fresh if fresh else self._running)
-            final.append(True)
-        waves = torch.stack(self.decoder.decode(chunks, slots, final)[: len(batch)])
-        self.decoder.reset([self._fresh])
-        return list(waves.cpu().numpy())

@@ -31,16 +31,15 @@ def test_the_smallest_bucket_that_holds_everybody_is_taken() -> None:
 
 def static_runner() -> SledRunner:
     sled, _ = tiny(seed=3, stream_n=3, stream_m=4)
+    with torch.no_grad():
+        sled.eos_head.weight.fill_(float("nan"))  # a comparison with NaN is never true: nobody stops
     sled.prepare_for_inference()
-    made = SledRunner(sled, tiny_codec(), torch.zeros(10), torch.ones(10), slots=6, static=True)
-    made._stop_weight.fill_(float("nan"))
-    return made
+    return SledRunner(sled, tiny_codec(), torch.zeros(10), torch.ones(10), slots=6, static=True)
 
 
 def ragged_runner() -> SledRunner:
-    made = tiny_runner(slots=6, stream_n=3, stream_m=4)[0]
+    made = tiny_runner(slots=6, stop_bias=float("nan"), stream_n=3, stream_m=4)[0]
     made._mean, made._std = torch.zeros(TINY["vae_embed_dim"]), torch.ones(TINY["vae_embed_dim"])
-    made._stop_weight.fill_(float("nan"))
     return made
 
 
