@@ -146,6 +146,11 @@ class Voicebox:
         self._require_room(len(spoken.latents), "voice")
         if self.mode is Mode.STREAMING and self.bundle.extras.speech_prompts:
             return Prompt(spoken.latents, tuple(self.bundle.tokenizer.encode(spoken.text.strip())[:-1])), ""
+        if self.mode is Mode.STREAMING and self.bundle.extras.max_segment_chars is not None:
+            # Trained on short texts alone: with a transcript before the text it says nothing at all.
+            raise UnsupportedError(
+                f"{self.model.name} was trained without speech prompts: it cannot speak like a recording", param="voice"
+            )
         return Prompt(spoken.latents), spoken.text
 
     def utterance(

@@ -146,6 +146,19 @@ async def test_a_stored_voice_is_the_recording_and_survives_a_restart(
         assert (await server.http.delete(f"{VOICES}/{made['id']}")).status_code == 404
 
 
+async def test_a_checkpoint_without_prompts_in_its_training_refuses_them(load: Load, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "voice", "tiny-short", {"max_segment_chars": 80}, stream_n=3, stream_m=4)
+    async with running(load(folder, voices_dir=tmp_path / "kept")) as server:
+        assert (await post(server.http)).status_code == 200
+        answer = await server.http.post(SPEECH, json={"input": TEXT, "voice": "Anna"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "unsupported")
+        async with connect(server.ws_url) as socket:
+            refused = await speak(socket, [TEXT], voice="Anna")
+        assert refused.of("error")[0]["error"]["code"] == "unsupported"
+        assert len(await say(server.http)) == 2 * round(SECONDS * RATE)
+        assert "sled_tts_slots_in_use{model=\"tiny-short\"} 0.0" in (await server.http.get("/metrics")).text
+
+
 async def test_clone_use_is_logged_and_counted(load: Load, tmp_path: Path, offline_folder: Path) -> None:
     async with running(load(offline_folder, voices_dir=tmp_path)) as server:
         made = (await post(server.http)).json()
