@@ -2,9 +2,10 @@
 
 `Sled.forward` pads attention to the widest and longest row of the batch, which changes the order of floating point
 sums with the batch. Here each row attends on its own, over exactly its own positions, and the matrix products run
-over all rows packed together. With MKL in fp32 a product's row is bit-identical for every row count that is a
-multiple of four: one to three rows take other kernels, and with two threads so do the one to three that 5, 6, 7, 9,
-10 or 11 rows leave to one of them. So packs are padded to multiples of `ROW_MULTIPLE`; tested.
+over all rows packed together. A row of a packed product (`model.quantization`) is bit-identical for every row count
+from two on; where weights cannot be packed, MKL's is for multiples of four: one to three rows take other kernels, and
+with two threads so do the one to three that 5, 6, 7, 9, 10 or 11 rows leave to one of them. So packs are
+padded to multiples of `ROW_MULTIPLE`; tested.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.layers import Attention, DecoderLayer, rotate
 from sled_tts.model.sled import Sled
 
-ROW_MULTIPLE = 4
+ROW_MULTIPLE = 2 if torch._C._has_mkldnn else 4
 
 
 @dataclass(frozen=True)
