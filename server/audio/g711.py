@@ -47,7 +47,7 @@ def _mulaw_table() -> npt.NDArray[np.uint8]:
     magnitude = np.minimum(np.abs(samples >> 2) + _MU_BIAS, _MU_CLIP)
     exponent = _highest_bit(magnitude) - 5
     code = np.where(samples < 0, 0x80, 0) | (exponent << 4) | ((magnitude >> (exponent + 1)) & 0x0F)
-    return (~code & 0xFF).astype(np.uint8)
+    return np.asarray(~code & 0xFF, dtype=np.uint8)
 
 
 @cache
@@ -58,4 +58,4 @@ def _alaw_table() -> npt.NDArray[np.uint8]:
     exponent = np.maximum(_highest_bit(magnitude) - 7, 0)
     mantissa = np.where(exponent > 0, magnitude >> (exponent + 3), magnitude >> 4) & 0x0F
     code = np.where(samples < 0, 0, 0x80) | (exponent << 4) | mantissa
-    return (code ^ 0x55).astype(np.uint8)
+    return np.asarray(code ^ 0x55, dtype=np.uint8)

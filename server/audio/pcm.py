@@ -14,7 +14,7 @@ SampleFormat = Literal["s16le", "f32le"]
 
 def to_int16(pcm: Float32) -> npt.NDArray[np.int16]:
     """Full scale is 32767; values outside [-1, 1] are clipped."""
-    return np.rint(np.clip(pcm, -1.0, 1.0) * 32767.0).astype("<i2")
+    return np.asarray(np.rint(np.clip(pcm, -1.0, 1.0) * 32767.0), dtype="<i2")
 
 
 class PcmEncoder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
 from fastapi.responses import StreamingResponse
@@ -32,7 +32,7 @@ class SpokenBody:
     expected_cut: bool
     finished: Finished | None = field(default=None, init=False)
 
-    async def audio(self) -> AsyncIterator[bytes]:
+    async def audio(self) -> AsyncGenerator[bytes, None]:
         """Pieces of the body, none empty. Whatever is not a whole utterance raises, after what there was of it."""
         with self.meter as meter:
             try:
