@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, MutableMapping, Sequence
 from hashlib import sha256
+from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
@@ -16,12 +18,15 @@ from sled_tts.server.routes.replies import send_denial
 # Probes cannot hold a key; the page and the schema hold nothing that is secret.
 PUBLIC_PATHS = frozenset({"/", "/health/live", "/health/ready", "/docs", "/openapi.json"})
 PUBLIC_PREFIXES = ("/studio/", "/docs/assets/")
+# ElevenLabs' clients may bring the key in their first message instead; the route then asks `deferred_check`.
+_KEY_IN_MESSAGE = re.compile(r"/v1/text-to-speech/[^/]+/(multi-)?stream-input")
+_DEFERRED = "sled_tts.deferred_check"
 
 
 class ApiKeyMiddleware:
-    """Checks `Authorization: Bearer KEY` (or `Token KEY`, as Deepgram's clients write it), `X-API-Key: KEY` or, for
-    WebSockets only (browsers cannot set headers there), `?api_key=KEY`. A WebSocket is refused at the handshake with
-    HTTP 401."""
+    """Checks `Authorization: Bearer KEY` (or `Token KEY`, as Deepgram's clients write it), `X-API-Key: KEY`,
+    `xi-api-key: KEY` or, for WebSockets only (browsers cannot set headers there), `?api_key=KEY`. A WebSocket is
+    refused at the handshake with HTTP 401."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self.app = app
@@ -35,6 +40,10 @@ class ApiKeyMiddleware:
         if any(self._matches(key) for key in offered):
             await self.app(scope, receive, send)
             return
+        if not offered and scope["type"] == "websocket" and _KEY_IN_MESSAGE.fullmatch(str(scope["path"])):
+            scope[_DEFERRED] = self._matches
+            await self.app(scope, receive, send)
+            return
         what = "the API key is wrong" if offered else "an API key is required: Authorization: Bearer KEY"
         await send_denial(AuthenticationError(what, param="authorization"), scope, receive, send)
 
@@ -43,6 +52,11 @@ class ApiKeyMiddleware:
         # Every key is compared, in constant time, so that timing tells neither which nor how much matched.
         matches = [hmac.compare_digest(digest, own) for own in self._digests]
         return any(matches)
+
+
+def deferred_check(scope: MutableMapping[str, Any]) -> Callable[[str], bool] | None:
+    """What tells whether a key is right, on a connection that still owes one; None where none is owed."""
+    return scope.get(_DEFERRED)
 
 
 def _is_public(scope: Scope) -> bool:
@@ -54,7 +68,7 @@ def _is_public(scope: Scope) -> bool:
 
 def _offered_keys(scope: Scope) -> list[str]:
     headers = Headers(scope=scope)
-    keys = [headers["x-api-key"]] if "x-api-key" in headers else []
+    keys = [headers[name] for name in ("x-api-key", "xi-api-key") if name in headers]
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() in ("bearer", "token") and credentials.strip():
         keys.append(credentials.strip())

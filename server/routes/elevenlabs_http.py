@@ -1,0 +1,133 @@
+"""ElevenLabs over HTTP: whole texts, with and without timestamps, and the voices there are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter
+from fastapi import Query as QueryParameter
+from fastapi.responses import StreamingResponse
+
+from sled_tts.server.engine.request import AudioChunk, Event, WordsSpoken
+from sled_tts.server.routes import elevenlabs_messages as wire_format
+from sled_tts.server.routes.answers import audio_answer, begin_answer
+from sled_tts.server.routes.elevenlabs import ROUTE, options_for
+from sled_tts.server.routes.elevenlabs_alignment import Alignment, Character
+from sled_tts.server.routes.elevenlabs_messages import DEFAULT_FORMAT, SpeechRequest
+from sled_tts.server.routes.speech_stream import SpeechResponse, SpokenBody
+from sled_tts.server.routes.state import State
+from sled_tts.server.service import Voice, VoiceKind
+
+router = APIRouter(prefix="/v1", tags=["elevenlabs"])
+
+Format = Annotated[str, QueryParameter(description="Such as mp3_44100_128, pcm_16000 or ulaw_8000.")]
+
+
+@router.post("/text-to-speech/{voice_id}", response_class=StreamingResponse)
+@router.post("/text-to-speech/{voice_id}/stream", response_class=StreamingResponse)
+async def speech(
+    voice_id: str, request: SpeechRequest, state: State, output_format: Format = DEFAULT_FORMAT
+) -> StreamingResponse:
+    """The audio of a whole text, streamed as it is generated."""
+    options = options_for(state, voice_id, request, "offline", timings=False)
+    wanted = wire_format.output_format(output_format)
+    body, utterance = await begin_answer(state, ROUTE, request.text, options, wanted, request.speed)
+    return audio_answer(body, utterance, options)
+
+
+@router.post("/text-to-speech/{voice_id}/stream/with-timestamps", response_class=StreamingResponse)
+async def timestamped_stream(
+    voice_id: str, request: SpeechRequest, state: State, output_format: Format = DEFAULT_FORMAT
+) -> StreamingResponse:
+    """The same as lines of JSON, each with the characters that are heard in its audio."""
+    options = options_for(state, voice_id, request, "offline", timings=True)
+    wanted = wire_format.output_format(output_format)
+    body, utterance = await begin_answer(state, ROUTE, request.text, options, wanted, request.speed)
+    aligner = _Aligner(Alignment(request.speed), utterance.model.sampling_rate)
+    return SpeechResponse(aligner.lines(body, request.text), "application/json", utterance)
+
+
+@router.post("/text-to-speech/{voice_id}/with-timestamps")
+async def timestamped(
+    voice_id: str, request: SpeechRequest, state: State, output_format: Format = DEFAULT_FORMAT
+) -> dict[str, Any]:
+    """All the audio at once, with every character's time."""
+    options = options_for(state, voice_id, request, "offline", timings=True)
+    wanted = wire_format.output_format(output_format)
+    body, utterance = await begin_answer(state, ROUTE, request.text, options, wanted, request.speed)
+    aligner = _Aligner(Alignment(request.speed), utterance.model.sampling_rate)
+    audio, characters = b"", []
+    try:
+        async with aclosing(aligner.pieces(body, request.text)) as pieces:
+            async for data, heard in pieces:
+                audio += data
+                characters += heard
+    finally:
+        utterance.cancel()
+    return wire_format.timestamped(audio, characters)
+
+
+class _Aligner:
+    """Counts a body's audio on its way to the encoder."""
+
+    def __init__(self, alignment: Alignment, rate: int) -> None:
+        self._alignment = alignment
+        self._rate = rate
+        self._samples = 0
+
+    async def pieces(self, body: SpokenBody, text: str) -> AsyncGenerator[tuple[bytes, list[Character]], None]:
+        """Encoded audio and the characters heard in it."""
+        self._alignment.append(text)
+        self._hear(body.first)
+        body.events = self._tapped(body.events)
+        async with aclosing(body.audio()) as parts:
+            async for data in parts:
+                yield data, self._characters()
+        self._alignment.mark()
+        if rest := self._characters() + self._alignment.spoken():
+            yield b"", rest
+
+    async def lines(self, body: SpokenBody, text: str) -> AsyncIterator[bytes]:
+        async with aclosing(self.pieces(body, text)) as pieces:
+            async for data, characters in pieces:
+                yield orjson.dumps(wire_format.timestamped(data, characters)) + b"\n"
+
+    def _characters(self) -> list[Character]:
+        samples, self._samples = self._samples, 0
+        return self._alignment.chunk(samples / self._rate)
+
+    async def _tapped(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+        async for event in events:
+            self._hear(event)
+            yield event
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, AudioChunk):
+            self._samples += event.pcm.size
+        elif isinstance(event, WordsSpoken):
+            self._alignment.words(event.words)
+
+
+@router.get("/voices")
+async def voices(state: State) -> dict[str, Any]:
+    """Every voice; the default one first."""
+    return {"voices": [_voice(voice) for voice in state.service.voices.list()]}
+
+
+@router.get("/voices/{voice_id}")
+async def voice(voice_id: str, state: State) -> dict[str, Any]:
+    """One voice, by id or name."""
+    return _voice(state.service.voices.resolve(voice_id))
+
+
+def _voice(voice: Voice) -> dict[str, Any]:
+    return {
+        "voice_id": voice.id,
+        "name": voice.name,
+        "category": "cloned" if voice.kind is VoiceKind.CLONED else "premade",
+        "description": voice.description,
+        "labels": {},
+    }
