@@ -64,6 +64,8 @@ from sled_tts.server.voices.recordings import ReferenceRules, Transcriber
 
 _WARM_UP_TEXT = "The quick brown fox jumps over the lazy dog."
 _CONTINUED_S = 3.0
+# As much of a segment's end as prompts had in training.
+_CARRIED_S = 4.0
 # Cautious English speech: what fits into a model's positions without reaching their end.
 _CHARS_PER_SECOND, _SAFE_PART = 14.0, 0.6
 
@@ -174,13 +176,29 @@ class Voicebox:
             prompt=prompt,
             sampling_rate=self.model.sampling_rate,
             frame_rate=self.model.frame_rate,
+            carry_frames=self.carry_frames(options.carry, prompt),
+            timings=options.timings,
         )
-        prompt_s = prompt.frames / self.model.frame_rate if prompt else 0.0
+        opening = max(prompt.frames if prompt else 0, voice.carry_frames or 0)
+        prompt_s = opening / self.model.frame_rate
         plan = self.split_plan(by_sentence, prompt_s)
-        feed = SegmentFeed(self.bundle.tokenizer, plan, prefix, after_prompt=bool(prompt and prompt.ids))
+        feed = SegmentFeed(
+            self.bundle.tokenizer,
+            plan,
+            prefix,
+            after_prompt=bool(prompt and prompt.ids),
+            carried=voice.carry_frames is not None,
+        )
         machine = UtteranceMachine(voice, feed, self.bridge.engine.clock)
         reader = Reader(unsupported_text) if options.normalize else None
         return LiveUtterance(self.bridge, self.bridge.lease(), machine, self.model, by_sentence, reader)
+
+    def carry_frames(self, wanted: bool | None, prompt: Prompt | None) -> int | None:
+        """How much of a segment's end the next one goes on from; None when each begins afresh."""
+        able = self.mode is Mode.STREAMING and self.bundle.extras.speech_prompts
+        if not able or not (prompt is None if wanted is None else wanted):
+            return None
+        return min(int(_CARRIED_S * self.model.frame_rate), self.model.positions // 4)
 
     def encode(self, reference: Reference, param: str = "ref_audio") -> Float32:
         """Blocking: a recording as codec latents `[S, D]`.

@@ -77,6 +77,10 @@ class FakeRunner:
     def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
         return [np.repeat(np.arange(w.start, w.start + w.count, dtype=np.float32), self.info.hop) for w in work]
 
+    def latents(self, slot: int, start: int, count: int) -> Float32:
+        frames = np.arange(start, start + count, dtype=np.float32)
+        return np.repeat(frames[:, None], self.info.latent_dim, axis=1)
+
     def close(self, slot: int) -> None:
         self.closed.append(slot)
 

@@ -99,4 +99,8 @@ class Delivery:
         """How a stream ended that did not fail."""
         audio_s = stream.samples / self.info.sampling_rate
         rtf = stream.busy_s / audio_s if stream.samples else None
-        return Finished(reason, stream.samples // self.info.hop, stream.samples, stream.ttfa_s, rtf)
+        frames = stream.samples // self.info.hop
+        kept = None
+        if stream.request.keep_latents and reason is not FinishReason.CANCELLED:
+            kept = self.runner.latents(stream.slot, stream.prompt_frames, frames)
+        return Finished(reason, frames, stream.samples, stream.ttfa_s, rtf, kept)

@@ -119,6 +119,8 @@ class SledRunner:
         blind = [self._info.eos_id, *(prompt_column(frame) for frame in range(prompt.frames - 1))]
         self._forward([RowWork(slot, tuple(told), tuple(blind))])
         self.decoder.decode([torch.from_numpy(prompt.latents).to(self.device)], [slot], [False])
+        if prompt.once:
+            return
         self._prefixes.put(key, Prefix(self.state.cache.snapshot(rows), self.decoder.snapshot(slot)))
 
     def close(self, slot: int) -> None:

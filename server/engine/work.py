@@ -97,5 +97,8 @@ class StepRunner(Protocol):
     def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
         """PCM `[count * hop]` for each piece of work; slots are distinct."""
 
+    def latents(self, slot: int, start: int, count: int) -> Float32:
+        """Speech frames `[start, start + count)` of a slot as codec latents `[count, D]`, the prompt's first."""
+
     def close(self, slot: int) -> None:
         """Take a slot back."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from sled_tts.model.tokenizer import BOS, EOS, IncrementalTokenizer, Tokenizer
 from sled_tts.server.errors import ProtocolError
 from sled_tts.server.sessions.splitting import SplitPlan, Splitter
+from sled_tts.server.sessions.timings import Word
 
 # English subwords are about four characters; used only to bound segments given as tokens.
 _CHARS_PER_TOKEN = 4
@@ -16,9 +17,16 @@ _CHARS_PER_TOKEN = 4
 
 @dataclass
 class Segment:
-    """One engine request's text: `ids` so far, `<s>` first and `</s>` last once it has `ended`; `taken` are sent."""
+    """One engine request's text: `ids` so far, `<s>` first and `</s>` last once it has `ended`; `taken` are sent.
+
+    `after_prompt`: written to follow a prompt block, without `<s>`. `words` are those complete so far, in order; a
+    segment that holds tokens from outside is not `worded`.
+    """
 
     index: int
+    after_prompt: bool = False
+    words: list[Word] = field(default_factory=list)
+    worded: bool = True
     ids: list[int] = field(default_factory=list)
     ended: bool = False
     taken: int = 0
@@ -29,18 +37,35 @@ class Segment:
         self.taken = len(self.ids)
         return fresh, self.ended
 
+    def stand_alone(self) -> None:
+        """Open with `<s>` after all: there is no prompt to follow. Only before anything was taken."""
+        if self.after_prompt:
+            self.after_prompt = False
+            self.ids.insert(0, BOS)
+
 
 class SegmentFeed:
     """Text and tokens in, segments out.
 
     `prefix` opens every segment: the transcript of a voice prompt. `after_prompt`: the transcript stands in a block of
     its own (see `Prompt.ids`); segments then have no `<s>`, and text begins with the space that parts it from there.
+    `carried`: that is so from the second segment on, which follows the end of the one before.
     """
 
-    def __init__(self, tokenizer: Tokenizer, plan: SplitPlan, prefix: str = "", *, after_prompt: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        plan: SplitPlan,
+        prefix: str = "",
+        *,
+        after_prompt: bool = False,
+        carried: bool = False,
+    ) -> None:
         self._tokenizer = tokenizer
         self._prefix = f"{prefix.strip()} " if prefix.strip() else ""
-        self._after_prompt = after_prompt
+        self._after_prompt, self._carried = after_prompt, carried
+        self._sources: deque[tuple[int, int]] = deque()
+        self._partial, self._at = Word("", 0, 0), 0
         self._splitter = Splitter(plan)
         self._incremental: IncrementalTokenizer | None = None
         self._space = tokenizer.vocab.get("Ġ")
@@ -64,14 +89,23 @@ class SegmentFeed:
         """Whether there has been no segment at all."""
         return self._count == 0
 
-    def append(self, text: str) -> None:
-        """Raises TokenizerError for text that is not Unicode, ProtocolError after `close`."""
+    def append(self, text: str, sources: Sequence[tuple[int, int]] | None = None) -> None:
+        """Raises TokenizerError for text that is not Unicode, ProtocolError after `close`.
+
+        `sources`: for each character the range of the sent text that it stands for, when that is another text.
+        """
         self._still_open()
+        if sources is None:
+            sources = [(self._at + k, self._at + k + 1) for k in range(len(text))]
+        self._at += len(text)
+        self._sources.extend(source for c, source in zip(text, sources, strict=True) if not c.isspace())
         for piece in self._splitter.feed(text):
             if piece.text:
-                begins = self._open is None and self._after_prompt
-                text = f" {piece.text.lstrip()}" if begins else piece.text
-                self._release(self._segment(), self._text_tokenizer().feed(text))
+                begins = self._open is None
+                segment = self._segment()
+                fresh = f" {piece.text.lstrip()}" if begins and segment.after_prompt else piece.text
+                self._release(segment, self._text_tokenizer().feed(fresh))
+                self._note_words(segment, piece.text)
             if piece.ends:
                 self._end_segment()
 
@@ -81,10 +115,11 @@ class SegmentFeed:
         checked = self._tokenizer.check_ids(ids)
         for token in checked:
             segment = self._segment()
+            segment.worded = False
             if self._incremental is not None:
                 self._release(segment, self._incremental.finish()[:-1])
                 self._incremental = None
-            if not segment.ids and not self._after_prompt:
+            if not segment.ids and not segment.after_prompt:
                 segment.ids.append(BOS)
             segment.ids.append(token)
             if self._splitter.follow(_CHARS_PER_TOKEN):
@@ -108,7 +143,7 @@ class SegmentFeed:
 
     def _segment(self) -> Segment:
         if self._open is None:
-            self._open = Segment(self._count)
+            self._open = Segment(self._count, self._after_prompt or (self._carried and self._count > 0))
             self._count += 1
             self.segments.append(self._open)
             if self._prefix:
@@ -122,13 +157,34 @@ class SegmentFeed:
 
     def _release(self, segment: Segment, ids: Sequence[int]) -> None:
         # A tokenizer begun in mid-segment, after tokens from outside, opens with `<s>` once more.
-        within = bool(segment.ids) or self._after_prompt
+        within = bool(segment.ids) or segment.after_prompt
         segment.ids += ids[1:] if within and ids[:1] == [BOS] else ids
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """`<s>`, the text's subwords, `</s>`."""
+        return self._tokenizer.encode(text)
+
+    def _note_words(self, segment: Segment, text: str) -> None:
+        """Words are runs without white space; each character takes the source that was noted for it."""
+        for character in text:
+            if character.isspace():
+                self._end_word(segment)
+                continue
+            begin, end = self._sources.popleft()
+            word = self._partial
+            first = begin if not word.text else word.begin
+            self._partial = Word(word.text + character, first, max(end, word.end))
+
+    def _end_word(self, segment: Segment) -> None:
+        if any(c.isalnum() for c in self._partial.text):
+            segment.words.append(self._partial)
+        self._partial = Word("", 0, 0)
 
     def _end_segment(self) -> None:
         segment, self._open = self._open, None
         if segment is None:
             return
+        self._end_word(segment)
         rest = self._incremental.finish() if self._incremental is not None else [EOS]
         self._incremental = None
         # White space that ended the text was handed on before anyone could know that it would.

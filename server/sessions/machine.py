@@ -22,17 +22,24 @@ from sled_tts.server.engine.request import (
     TextFlushed,
     TextStarved,
     WordsSpoken,
+    WordTiming,
 )
 from sled_tts.server.engine.streams import Playback
 from sled_tts.server.errors import EmptyInputError
+from sled_tts.server.sessions.carry import carried
 from sled_tts.server.sessions.feed import Segment, SegmentFeed
+from sled_tts.server.sessions.timings import Pace, WordAligner
 
 _SEED_STEP = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True)
 class Voice:
-    """What all requests of an utterance share. `whole_segments`: an offline checkpoint needs a segment's whole text."""
+    """What all requests of an utterance share. `whole_segments`: an offline checkpoint needs a segment's whole text.
+
+    `carry_frames`: each segment goes on from the end of the one before, at most so many frames; None when segments
+    begin afresh, or all from `prompt`. `timings`: words are told with their times.
+    """
 
     utterance_id: str
     mode: Mode
@@ -44,6 +51,8 @@ class Voice:
     prompt: Prompt | None
     sampling_rate: int
     frame_rate: float
+    carry_frames: int | None = None
+    timings: bool = False
 
     @property
     def whole_segments(self) -> bool:
@@ -69,6 +78,12 @@ class UtteranceMachine:
     _spoken: int = field(default=0, init=False)
     _flushes: deque[int] = field(default_factory=deque, init=False)
     _answered: int = field(default=0, init=False)
+    _carry: Prompt | None = field(default=None, init=False)
+    _aligner: WordAligner | None = field(default=None, init=False)
+    _pace: Pace = field(default_factory=Pace, init=False)
+    _aligned: int = field(default=0, init=False)
+    _last_start_s: float = field(default=0.0, init=False)
+    _told: list[WordTiming] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._playback = Playback(self.voice.frame_rate)
@@ -82,6 +97,10 @@ class UtteranceMachine:
             return None
         self.feed.segments.popleft()
         self.active = segment
+        prompt = self._carry or self.voice.prompt
+        if prompt is None:
+            segment.stand_alone()
+        self._align(segment)
         ids = None
         if segment.ended:
             taken, _ = segment.take()
@@ -93,10 +112,11 @@ class UtteranceMachine:
             seed=(voice.seed + segment.index * _SEED_STEP) % 2**63,
             cfg_scale=voice.cfg_scale,
             max_frames=None if voice.max_frames is None else voice.max_frames - self._frames,
-            prompt=voice.prompt,
+            prompt=prompt,
             token_ids=ids,
             n=voice.n,
             m=voice.m,
+            keep_latents=voice.carry_frames is not None,
         )
 
     def fresh_tokens(self) -> tuple[list[int], bool] | None:
@@ -113,15 +133,20 @@ class UtteranceMachine:
             self._sequence += 1
             self._frames += event.frames
             self._samples += event.pcm.size
+            if self._aligner is not None:
+                self._note_words()
+                self._told += self._aligner.hear(event.pcm)
             return replace(event, sequence=self._sequence - 1, lead_s=lead)
         if isinstance(event, TextStarved):
             return TextStarved(self._playback.delivered)
         if isinstance(event, TextFlushed | WordsSpoken):
             return event
-        self.active = None
+        segment, self.active = self.active, None
         if isinstance(event, Failed):
             self.terminal = event
             return event
+        if segment is not None:
+            self._end_segment(segment, event)
         self._add(event)
         self._spoken += 1
         if event.reason is FinishReason.CANCELLED:
@@ -129,6 +154,11 @@ class UtteranceMachine:
         if self.voice.max_frames is not None and self._frames >= self.voice.max_frames:
             return self._finish(FinishReason.LENGTH)
         return self.settle()
+
+    def words(self) -> WordsSpoken | None:
+        """Words whose audio came last, or comes next; None when there are none or nobody asked."""
+        told, self._told = self._told, []
+        return WordsSpoken(tuple(told)) if told and self.voice.timings else None
 
     def flush(self) -> None:
         """End the open segment; `flushed` says when it and all before it have been spoken."""
@@ -165,6 +195,36 @@ class UtteranceMachine:
             return None
         self.terminal = Failed(error)
         return self.terminal
+
+    def _align(self, segment: Segment) -> None:
+        self._aligned, self._aligner = 0, None
+        if segment.worded and (self.voice.timings or self.voice.carry_frames is not None):
+            rate = self.voice.sampling_rate
+            self._aligner = WordAligner(rate, self._pace, self._samples / rate, self._last_start_s)
+
+    def _note_words(self) -> None:
+        """What has become a whole word since the last time."""
+        if self._aligner is None or self.active is None:
+            return
+        for word in self.active.words[self._aligned :]:
+            self._aligner.add(word)
+        self._aligned = len(self.active.words)
+
+    def _end_segment(self, segment: Segment, event: Finished) -> None:
+        """Tell the words that are left; keep the segment's end, if it is whole, for the next one to go on from."""
+        aligner, self._aligner = self._aligner, None
+        if aligner is None or event.reason is FinishReason.CANCELLED:
+            return
+        for word in segment.words[self._aligned :]:
+            aligner.add(word)
+        self._told += aligner.finish()
+        if aligner.told:
+            self._last_start_s = aligner.told[-1].start_s
+        limit = self.voice.carry_frames
+        if limit is None or event.latents is None or event.reason is not FinishReason.STOP or not segment.worded:
+            return
+        end = carried(aligner.told, event.latents, self.voice.frame_rate, aligner.begin_s, limit, self.feed.prompt_ids)
+        self._carry = end or self._carry
 
     def _add(self, event: Finished) -> None:
         self._cut = self._cut or event.reason is FinishReason.LENGTH

@@ -11,6 +11,7 @@ from sled_tts.server.engine.handle import Lease, UtteranceHandle
 from sled_tts.server.engine.request import Event
 from sled_tts.server.service import LoadedModel
 from sled_tts.server.sessions.machine import UtteranceMachine
+from sled_tts.server.sessions.reading import Reader
 
 
 class LiveUtterance:
@@ -20,36 +21,48 @@ class LiveUtterance:
     """
 
     def __init__(
-        self, bridge: EngineBridge, lease: Lease, machine: UtteranceMachine, model: LoadedModel, by_sentence: bool
+        self,
+        bridge: EngineBridge,
+        lease: Lease,
+        machine: UtteranceMachine,
+        model: LoadedModel,
+        by_sentence: bool,
+        reader: Reader | None = None,
     ) -> None:
         self.model = model
         self.by_sentence = by_sentence
         self._bridge = bridge
         self._lease = lease
         self._machine = machine
+        self._reader = reader
         self._handle: UtteranceHandle | None = None
         self._out: deque[Event] = deque()
         self._changed = asyncio.Event()
 
     def append(self, text: str) -> None:
-        """More text. Raises TokenizerError or ProtocolError."""
-        self._machine.feed.append(text)
+        """More text. Raises TokenizerError, ProtocolError or UnsupportedError."""
+        self._read(text)
         self._pump()
 
     def append_tokens(self, ids: Sequence[int]) -> None:
         """More text as subwords. Raises TokenizerError or ProtocolError."""
+        self._read()
         self._machine.feed.append_tokens(ids)
         self._pump()
 
     def flush(self) -> None:
         """Speak what is there without waiting for more; text that follows opens a new segment."""
+        self._read()
         self._machine.flush()
         self._out.extend(self._machine.flushed())
         self._pump()
 
     def close(self) -> None:
-        """End of the text."""
+        """End of the text. It fails when all of it was in scripts that are not spoken."""
+        self._read()
         self._machine.feed.close()
+        if self._reader is not None and self._machine.feed.empty and (reason := self._reader.nothing_said()):
+            self._emit(self._machine.fail(reason))
         self._pump()
 
     def cancel(self) -> None:
@@ -72,12 +85,25 @@ class LiveUtterance:
         finally:
             self.cancel()
 
+    def _read(self, text: str | None = None) -> None:
+        """Text through the reader, if there is one; None is all that it holds."""
+        if self._reader is None or self._machine.feed.closed:
+            if text is not None:
+                self._machine.feed.append(text)
+            return
+        for piece in self._reader.flush() if text is None else self._reader.feed(text):
+            self._machine.feed.append(piece.text, [(piece.begin, piece.end)] * len(piece.text))
+        self._out.extend(self._reader.skipped)
+        self._reader.skipped.clear()
+
     async def _listen(self, handle: UtteranceHandle) -> None:
         """One event of the active request; wakes up without one when `cancel` ends the utterance."""
         event = await handle.next_event()
         if event is None or self._machine.terminal is not None:
             return
         heard = self._machine.receive(event)
+        if (words := self._machine.words()) is not None:
+            self._out.append(words)
         self._out.extend(self._machine.flushed())
         self._emit(heard)
         if self._machine.active is None:
