@@ -281,12 +281,14 @@ async def _send(sink: Sink, meter: UtteranceMeter, data: bytes, chunk: AudioChun
 
 
 def substitute_voice(state: AppState, name: str | None) -> str | None:
-    """The id of a voice that is here; None, the default one, for any other where the operator allows it.
+    """The name of a voice that is here; None, the default one, for any other where the operator allows it.
 
-    Raises VoiceNotFoundError.
+    Not its id: by `default` and OpenAI's names each of two checkpoints means a voice of its own. Raises
+    VoiceNotFoundError.
     """
     try:
-        return state.service.voices.resolve(name).id
+        state.service.voices.resolve(name)
+        return name
     except VoiceNotFoundError:
         if state.settings.accept_unknown_voices:
             return None
