@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -62,7 +62,7 @@ class Wire:
     def __init__(self, socket: WebSocket, send_timeout_s: float) -> None:
         self.socket = socket
         self._send_timeout_s = send_timeout_s
-        self._receiving: asyncio.Future[Mapping[str, Any]] | None = None
+        self._receiving: asyncio.Task[MutableMapping[str, Any]] | None = None
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,17 +83,18 @@ class Wire:
         frame and BadJsonError.
         """
         if self._receiving is None:
-            self._receiving = asyncio.ensure_future(self.socket.receive())
-        waiting: set[asyncio.Future[Any]] = {self._receiving, self._over, self._ended}
+            self._receiving = asyncio.create_task(_receive(self.socket))
+        receiving = self._receiving
+        waiting: set[asyncio.Future[Any]] = {receiving, self._over, self._ended}
         await asyncio.wait(waiting, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         if self._over.done():
             self._over.result()
             raise _AgreedEnd
         if self._ended.done():
             self._ended = asyncio.get_running_loop().create_future()
-        if not self._receiving.done():
+        if not receiving.done():
             return None
-        frame, self._receiving = self._receiving.result(), None
+        frame, self._receiving = receiving.result(), None
         self.heard_at = time.monotonic()
         if frame["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(frame.get("code", 1005))
@@ -155,6 +156,10 @@ class Wire:
                 await sending
         except TimeoutError:
             raise SlowReaderError(f"no audio was read for {self._send_timeout_s:g} s") from None
+
+
+async def _receive(socket: WebSocket) -> MutableMapping[str, Any]:
+    return await socket.receive()
 
 
 class Session(Protocol):

@@ -123,7 +123,15 @@ class Connection:
         seed = new_seed() if start.seed is None else start.seed
         max_frames = None if start.max_seconds is None else max(1, round(start.max_seconds * model.frame_rate))
         options = UtteranceOptions(
-            seed, start.cfg_scale, max_frames, start.n, start.m, model.name, start.voice, normalize=start.normalize
+            seed,
+            start.cfg_scale,
+            max_frames,
+            start.n,
+            start.m,
+            model.name,
+            start.voice,
+            normalize=start.normalize,
+            timings=start.timings,
         )
         settings = self.state.settings
         self.speaker = Speaker(

@@ -8,7 +8,6 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sled_tts.server.audio.encoder import MAX_RATE, MIN_RATE
-from sled_tts.server.audio.pcm import SampleFormat
 from sled_tts.server.errors import BadJsonError, RequestError, UnknownMessageError
 from sled_tts.server.routes.replies import from_validation
 
@@ -30,7 +29,9 @@ class Start(_Message):
     m: int | None = Field(None, ge=1, le=2048)
     max_seconds: float | None = Field(None, gt=0, le=600)
     normalize: bool = True
-    format: SampleFormat = "s16le"
+    timings: bool = False
+    speed: float = Field(1.0, ge=0.25, le=4.0)
+    format: Literal["s16le", "f32le", "mulaw", "alaw"] = "s16le"
     sample_rate: int | None = Field(None, ge=MIN_RATE, le=MAX_RATE)
 
 

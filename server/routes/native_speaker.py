@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
 from starlette.websockets import WebSocket
 
-from sled_tts.server.audio.encoder import AudioEncoder
-from sled_tts.server.audio.pcm import PcmEncoder
-from sled_tts.server.audio.resample import ResamplingEncoder
-from sled_tts.server.engine.request import AudioChunk, Failed, Finished, TextSkipped, TextStarved
-from sled_tts.server.errors import EngineError, InputTooLongError, SlowReaderError
+from sled_tts.server.audio.encoder import AudioEncoder, make_encoder
+from sled_tts.server.audio.formats import AudioFormat, Codec
+from sled_tts.server.engine.request import (
+    AudioChunk,
+    Event,
+    Finished,
+    TextFlushed,
+    TextStarved,
+    WordsSpoken,
+    WordTiming,
+)
+from sled_tts.server.errors import InputTooLongError, SlowReaderError
 from sled_tts.server.metrics import UtteranceMeter
+from sled_tts.server.routes.contexts import forward
 from sled_tts.server.routes.native_messages import Start
 from sled_tts.server.service import Utterance
+
+# Codec and bytes a sample of each `format`.
+_FORMATS: dict[str, tuple[Codec, int]] = {
+    "s16le": (Codec.PCM_S16LE, 2),
+    "f32le": (Codec.PCM_F32LE, 4),
+    "mulaw": (Codec.MULAW, 1),
+    "alaw": (Codec.ALAW, 1),
+}
 
 
 @dataclass
@@ -35,21 +52,25 @@ class Speaker:
     text_ended: bool = field(default=False, init=False)
     cancelled: bool = field(default=False, init=False)
     chunks: int = field(default=0, init=False)
+    samples: int = field(default=0, init=False)
+    _worked_since: float | None = field(default=None, init=False)
 
     @property
     def sample_rate(self) -> int:
         return self.start.sample_rate or self.utterance.model.sampling_rate
 
+    @property
+    def silenced(self) -> bool:
+        return self.cancelled
+
     def append(self, text: str) -> None:
         """Raises InputTooLongError beyond `max_chars` in all."""
         self._count(len(text), "text")
-        self.meter.text()
         self.utterance.append(text)
 
     def append_tokens(self, ids: Sequence[int]) -> None:
         """A subword counts as one character at least, so the same limit bounds both."""
         self._count(len(ids), "tokens")
-        self.meter.text()
         self.utterance.append_tokens(ids)
 
     def end(self) -> None:
@@ -64,54 +85,52 @@ class Speaker:
         self.chars += more
         if self.chars > self.max_chars:
             raise InputTooLongError(f"an utterance may have {self.max_chars} characters", param=param)
+        self.meter.text()
+        if self._worked_since is None:
+            self._worked_since = time.perf_counter()
 
     async def run(self) -> None:
         """Until `done` has been sent. Raises what ended the utterance otherwise."""
         with self.meter:
             try:
-                await self.send_json(self._started())
-                await self._forward()
+                await self._send_json(self._started())
+                end = await forward(self.utterance, self._encoder, self.meter, self)
+                await self._send_json(self._done(end))
             finally:
                 self.utterance.cancel()
 
-    async def _forward(self) -> None:
-        encoder = self._encoder()
-        sent_samples = 0
-        async for event in self.utterance:
-            self.meter.event(event)
-            if isinstance(event, AudioChunk):
-                sent_samples += await self._send_audio(encoder.encode(event.pcm), event)
-            elif isinstance(event, TextStarved):
-                await self.send_json({"type": "starved", "id": self.start.id, "frames": event.frames})
-            elif isinstance(event, TextSkipped):
-                await self.send_json(self._warning(event))
-            elif isinstance(event, Failed):
-                raise event.error
-            elif isinstance(event, Finished):
-                if event.reason != "cancelled":
-                    sent_samples += await self._send_audio(encoder.finish(), None)
-                await self.send_json(self._done(event, sent_samples))
-                return
-        raise EngineError("synthesis ended without saying so")
-
-    async def _send_audio(self, data: bytes, event: AudioChunk | None) -> int:
-        if not data:
-            return 0
-        samples = len(data) // (4 if self.start.format == "f32le" else 2)
+    async def audio(self, data: bytes, chunk: AudioChunk | None) -> None:
+        samples = len(data) // _FORMATS[self.start.format][1]
+        now = time.perf_counter()
+        latency = 0.0 if self._worked_since is None else now - self._worked_since
+        self._worked_since = now
         head: dict[str, Any] = {"type": "chunk", "id": self.start.id, "samples": samples, "sequence": self.chunks}
-        # What a resampler held back to the end belongs to frames that were counted before.
-        head["frames"] = 0 if event is None else event.frames
-        head["lead_s"] = None if event is None else round(event.lead_s, 4)
+        # What an encoder held back to the end belongs to frames that were counted before.
+        head["frames"] = 0 if chunk is None else chunk.frames
+        head["lead_s"] = None if chunk is None else round(chunk.lead_s, 4)
+        head["latency_s"] = round(latency, 4)
         self.chunks += 1
-        await self.send_json(head)
+        self.samples += samples
+        await self._send_json(head)
         await self._bounded(self.socket.send_bytes(data))
-        self.meter.sent()
-        return samples
 
-    async def send_json(self, message: dict[str, Any]) -> None:
+    async def event(self, event: Event) -> None:
+        if isinstance(event, TextStarved):
+            await self._send_json({"type": "starved", "id": self.start.id, "frames": event.frames})
+        elif isinstance(event, TextFlushed):
+            await self._send_json({"type": "flushed", "id": self.start.id, "number": event.number})
+        elif isinstance(event, WordsSpoken):
+            words = [self._heard(word) for word in event.words]
+            await self._send_json({"type": "words", "id": self.start.id, "words": words})
+
+    def _heard(self, word: WordTiming) -> dict[str, Any]:
+        times = {"start_s": round(word.start_s / self.start.speed, 4), "end_s": round(word.end_s / self.start.speed, 4)}
+        return asdict(word) | times
+
+    async def _send_json(self, message: dict[str, Any]) -> None:
         await self._bounded(self.socket.send_text(orjson.dumps(message).decode()))
 
-    async def _bounded(self, sending: Any) -> None:
+    async def _bounded(self, sending: Coroutine[Any, Any, None]) -> None:
         try:
             async with asyncio.timeout(self.send_timeout_s):
                 await sending
@@ -119,9 +138,8 @@ class Speaker:
             raise SlowReaderError(f"no audio was read for {self.send_timeout_s:g} s") from None
 
     def _encoder(self) -> AudioEncoder:
-        encoder = PcmEncoder(self.start.format)
-        own = self.utterance.model.sampling_rate
-        return encoder if self.sample_rate == own else ResamplingEncoder(encoder, own, self.sample_rate)
+        wanted = AudioFormat(_FORMATS[self.start.format][0], self.sample_rate)
+        return make_encoder(wanted, self.utterance.model.sampling_rate, speed=self.start.speed)
 
     def _started(self) -> dict[str, Any]:
         model = self.utterance.model
@@ -138,27 +156,16 @@ class Speaker:
             "m": self.start.m or model.m,
             "seed": self.seed,
             "cfg_scale": self.start.cfg_scale,
+            "speed": self.start.speed,
         }
 
-    def _warning(self, event: TextSkipped) -> dict[str, Any]:
-        return {
-            "type": "warning",
-            "id": self.start.id,
-            "code": "unsupported_text",
-            "message": f"left out, because this voice does not speak {event.script}",
-            "script": event.script,
-            "sample": event.sample,
-            "begin": event.begin,
-            "end": event.end,
-        }
-
-    def _done(self, event: Finished, samples: int) -> dict[str, Any]:
+    def _done(self, event: Finished) -> dict[str, Any]:
         return {
             "type": "done",
             "id": self.start.id,
             "finish_reason": str(event.reason),
-            "duration_s": round(samples / self.sample_rate, 4),
-            "samples": samples,
+            "duration_s": round(self.samples / self.sample_rate, 4),
+            "samples": self.samples,
             "frames": event.frames,
             "ttfa_s": None if self.meter.ttfa_s is None else round(self.meter.ttfa_s, 4),
             "rtf": None if event.rtf is None else round(event.rtf, 4),

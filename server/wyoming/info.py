@@ -18,7 +18,7 @@ def describe(models: tuple[LoadedModel, ...], voices: VoiceStore) -> dict[str, A
         "voices": [_voice(voice) for voice in voices.list()],
         "supports_synthesize_streaming": True,
     }
-    others = {kind: [] for kind in ("asr", "handle", "intent", "wake", "mic", "snd")}
+    others: dict[str, list[Any]] = {kind: [] for kind in ("asr", "handle", "intent", "wake", "mic", "snd")}
     return {"tts": [program], **others}
 
 

@@ -86,6 +86,8 @@ class SineUtterance:
                 break
             if isinstance(text, TextFlushed):
                 yield text
+                if self._inbox.empty():
+                    yield TextStarved(frames)
                 continue
             if script.fail_after_chunks is not None and sequence >= script.fail_after_chunks:
                 self._free()

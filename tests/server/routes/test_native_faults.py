@@ -181,3 +181,58 @@ async def test_not_ready_is_an_http_answer_at_the_handshake() -> None:
         service.warm.set()
         await ready(server.http)
     assert service.closed
+
+
+async def test_flushes_words_and_latencies_are_told() -> None:
+    async with running(SineService()) as server, connect(server.ws_url) as socket:
+        await send(socket, {"type": "start", "timings": True, "id": "u"}, {"type": "flush"})
+        await send(socket, {"type": "text", "text": "one"}, {"type": "flush"}, {"type": "text", "text": "seven"})
+        await send(socket, {"type": "end"})
+        heard = await hear(socket)
+    order = [m["type"] for m in heard.messages if m["type"] not in ("started", "starved")]
+    assert order == ["flushed", "words", "chunk", "flushed", "words", "chunk", "done"]
+    assert [m["number"] for m in heard.of("flushed")] == [1, 2]
+    words = [word for message in heard.of("words") for word in message["words"]]
+    assert [(word["text"], word["start_s"]) for word in words] == [("one", 0.0), ("seven", 0.06)]
+    assert all(message["latency_s"] >= 0 for message in heard.of("chunk"))
+    assert {message["id"] for message in heard.messages} == {"u"}
+
+
+async def test_telephone_codes_and_speed() -> None:
+    async with running(SineService()) as server, connect(server.ws_url) as socket:
+        plain = await speak(socket, ["x" * 50], format="mulaw", sample_rate=8_000)
+        assert len(plain.pcm) == plain.messages[-1]["samples"] == pytest.approx(50 * 160, abs=8)
+        fast = await speak(socket, ["x" * 100], speed=2.0, timings=True)
+        assert fast.messages[-1]["duration_s"] == pytest.approx(1.0, abs=0.1)
+        assert fast.of("words")[0]["words"][0]["end_s"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("origin", "cors", "status"),
+    [
+        (None, (), None),
+        ("http://127.0.0.1:{port}", (), None),
+        ("https://app.example", ("https://app.example",), None),
+        ("https://app.example", ("*",), None),
+        ("https://evil.example", (), 403),
+        ("https://evil.example", ("https://app.example",), 403),
+        ("http://127.0.0.1:1", (), 403),
+        ("null", (), 403),
+    ],
+)
+async def test_pages_of_other_sites_are_refused(origin: str | None, cors: tuple[str, ...], status: int | None) -> None:
+    async with running(SineService(), cors_origin=cors) as server:
+        headers = {} if origin is None else {"Origin": origin.format(port=server.port)}
+        answer = await server.http.post(
+            "/v1/audio/speech", json={"input": "a", "response_format": "pcm"}, headers=headers
+        )
+        if status is None:
+            assert answer.status_code == 200
+            async with connect(server.ws_url, additional_headers=headers) as socket:
+                assert (await speak(socket, ["a"])).of("done")
+            return
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, "forbidden_origin")
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(server.ws_url, additional_headers=headers)
+        assert refused.value.response.status_code == status
+        assert (await server.http.get("/v1/models", headers=headers)).status_code == 200

@@ -53,9 +53,11 @@ async def client(port: int) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def connected(service: SineService, **settings: Any) -> AsyncIterator[Client]:
-    async with running(service, wyoming_port=0, **settings) as server:
-        async with client(server.app.state.sled.wyoming_port) as one:
-            yield one
+    async with (
+        running(service, wyoming_port=0, **settings) as server,
+        client(server.app.state.sled.wyoming_port) as one,
+    ):
+        yield one
 
 
 def pcm(events: list[WyomingEvent]) -> bytes:
