@@ -18,6 +18,7 @@ from sled_tts.server.engine.request import (
     Event,
     Finished,
     TextFlushed,
+    TextSkipped,
     TextStarved,
     WordsSpoken,
     WordTiming,
@@ -117,6 +118,10 @@ class Speaker:
     async def event(self, event: Event) -> None:
         if isinstance(event, TextStarved):
             await self._send_json({"type": "starved", "id": self.start.id, "frames": event.frames})
+        elif isinstance(event, TextSkipped):
+            message = f"left out, because this voice does not speak {event.script}"
+            head = {"type": "warning", "id": self.start.id, "code": "unsupported_text", "message": message}
+            await self._send_json(head | asdict(event))
         elif isinstance(event, TextFlushed):
             await self._send_json({"type": "flushed", "id": self.start.id, "number": event.number})
         elif isinstance(event, WordsSpoken):

@@ -95,7 +95,7 @@ def script(character: str) -> str | None:
     """The script of a letter that is not spoken (`cyrillic`, `cjk`, ...); None for all others."""
     if character.isascii() or unicodedata.category(character)[0] != "L":
         return None
-    name = unicodedata.name(character, "UNKNOWN").split(" ")[0].split("-")[0]
+    name = unicodedata.name(unicodedata.normalize("NFKC", character)[0], "UNKNOWN").split(" ")[0].split("-")[0]
     return None if name in (*_KNOWN, "MICRO", "OHM", "FEMININE", "MASCULINE", "MODIFIER") else name.lower()
 
 

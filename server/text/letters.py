@@ -64,8 +64,10 @@ def _ending(spoken: str, trail: str, ahead: Ahead) -> Reading | str:
 
 
 def _month(core: str, lower: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
+    stop = trail[:1] == "."
     if lower in lexicon.WEEKDAYS and core[0].isupper() and trail[:1] in (".", ","):
-        return Reading(lexicon.WEEKDAYS[lower], trail.lstrip("."))
+        full = lexicon.WEEKDAYS[lower]
+        return _ending(full, trail, ahead) if stop else Reading(full, trail)
     if lower not in lexicon.MONTH_NAMES or not core[0].isupper():
         return None
     full = lexicon.MONTH_NAMES[lower]

@@ -30,13 +30,13 @@ SHORT = {
     "inc": "incorporated",
     "ltd": "limited", "co": "company", "corp": "corporation", "jr": "junior", "sr": "senior", "approx": "approximately",
     "dept": "department", "est": "established", "govt": "government", "assn": "association", "bros": "brothers",
-    "cf": "compare", "et al": "and others", "al": "others", "ave": "avenue", "blvd": "boulevard", "rd": "road",
+    "cf": "compare", "al": "al", "ave": "avenue", "blvd": "boulevard", "rd": "road",
     "apt": "apartment", "misc": "miscellaneous", "tel": "telephone", "ext": "extension", "min": "minutes",
     "max": "maximum", "hr": "hour", "hrs": "hours", "sec": "seconds", "mins": "minutes", "secs": "seconds",
     "asst": "assistant", "mgr": "manager", "esp": "especially", "viz": "namely", "ca": "circa", "p.s": "P S",
     "ph.d": "P H D", "a.k.a": "also known as", "a.m": "A M", "p.m": "P M", "m.d": "M D", "b.c": "B C", "a.d": "A D",
 }  # fmt: skip
-NEVER_ENDS = frozenset({"e.g", "eg", "i.e", "ie", "vs", "approx", "cf", "viz", "ca", "esp", "tel", "ext"})
+NEVER_ENDS = frozenset({"al", "e.g", "eg", "i.e", "ie", "vs", "approx", "cf", "viz", "ca", "esp", "tel", "ext"})
 # Only with a stop (`sec.` is seconds, `sec` is left alone).
 BARE_SHORT = {"vs": "versus", "etc": "et cetera", "approx": "approximately", "aka": "also known as",
     "govt": "government",

@@ -18,7 +18,7 @@ from sled_tts.server.text.characters import plain, script
 from sled_tts.server.text.context import Ahead, Before, Kind
 from sled_tts.server.text.markup import Markup
 from sled_tts.server.text.spoken import Skipped, Spoken
-from sled_tts.server.text.words import read_word
+from sled_tts.server.text.words import read_word, speakable
 
 # No word is this long; text without spaces must not be held for ever.
 _LONGEST = 256
@@ -58,6 +58,7 @@ class Normaliser:
     _before: Before = field(default_factory=Before, init=False)
     _fence: str = field(default="", init=False)
     _last: str = field(default="", init=False)
+    _place: tuple[int, int] = field(default=(0, 0), init=False)
     _owed: bool = field(default=False, init=False)
     _block_before: bool = field(default=False, init=False)
     _line_spoke: bool = field(default=False, init=False)
@@ -75,8 +76,10 @@ class Normaliser:
 
     def flush(self) -> Iterator[Spoken | Skipped]:
         """All that is held; what follows is not joined to it."""
+        self._ends_line = True
         yield from self._finish_word()
         yield from self._drain(Ahead("", True))
+        self._ends_line = False
         if self._skipped is not None:
             yield self._skipped
             self._skipped = None
@@ -111,7 +114,13 @@ class Normaliser:
     def _finish_word(self, space: bool = True) -> Iterator[Spoken | Skipped]:
         word, begin, end = self._word, self._begin, self._begin + len(self._word)
         self._word = ""
-        if not word or self._structure(word):
+        if not word:
+            return
+        fenced = self._fence
+        if self._structure(word):
+            if self._fence and not fenced:
+                yield from self._pause(".")
+                yield from self._say("Code block", ".", _Token(word, begin, end), end)
             return
         if self._line is _Line.START:
             yield from self._begin_text()
@@ -197,7 +206,7 @@ class Normaliser:
         """A mark after the last word, unless it has one."""
         if self._last.isalnum():
             self._last = mark
-            yield Spoken(mark, self._at, self._at)
+            yield Spoken(mark, *self._place)
         self._before = Before()
 
     def _drain(self, ahead: Ahead) -> Iterator[Spoken]:
@@ -210,7 +219,7 @@ class Normaliser:
                 reading = read_word(token.text, self._before, follows, code=token.code)
                 if reading is None:
                     return
-                text, trail, absorbs, kind = reading.text, reading.trail, reading.absorbs, reading.kind
+                text, trail, absorbs, kind = speakable(reading.text), reading.trail, reading.absorbs, reading.kind
             self._queue.popleft()
             end = token.end
             if absorbs and self._queue:
@@ -241,6 +250,7 @@ class Normaliser:
         structured = self._line is not _Line.TEXT or self._ends_line
         after = " " if token.space and not structured else ""
         self._owed = structured and token.space
+        self._place = (token.begin, end)
         yield Spoken(lead + spoken + after, token.begin, end)
 
 

@@ -119,7 +119,7 @@ def fraction(above: int, below: int) -> str:
     """`3/4` is `three quarters`; large denominators are `over`."""
     if (below > 20 and below not in (100, 1000)) or below < 2 or above > 99:
         return f"{cardinal(above)} over {cardinal(below)}"
-    name = {2: "half", 4: "quarter"}.get(below, ordinal(below))
+    name = {2: "half", 4: "quarter"}.get(below, ordinal(below).removeprefix("one "))
     if above == 1:
         return f"one {name}"
     return f"{cardinal(above)} {'halves' if below == 2 else name + 's'}"

@@ -134,7 +134,7 @@ def _clock(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str
     if match := _TIME.fullmatch(core):
         text, half = f"{match[1]}:{match[2]}", match[4]
         if match[3]:
-            return Reading(f"{_time_of(text, True)} {cardinal(int(match[3]))}", trail, Kind.TIME)
+            return Reading(" ".join(cardinal(int(part)) for part in match.groups()[:3]), trail, Kind.TIME)
         if half:
             return Reading(f"{_time_of(text, True)} {_meridiem(half)}", trail, Kind.TIME)
         follows = ahead.among(_MERIDIEM) if not trail and match[2] == "00" else False

@@ -104,7 +104,8 @@ def _version(core: str, before: Before) -> str | None:
     if not match:
         return None
     mark, numbers, stage, nth = match.groups()
-    if not mark and not stage and numbers.count(".") < 2:
+    dated = re.fullmatch(r"\d{1,2}\.\d{1,2}\.\d{4}", core)
+    if dated or (not mark and not stage and numbers.count(".") < 2):
         return None
     lead = "version " if mark and before.lower != "version" else ""
     spoken = " point ".join(amount(part) for part in numbers.split("."))

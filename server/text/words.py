@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from sled_tts.server.text import lexicon
 from sled_tts.server.text.characters import greek, symbol
@@ -14,6 +15,7 @@ from sled_tts.server.text.web import read_address
 
 _SPLIT = re.compile(r"""^(["'(\[{]*)(.*?)([.,!?;:"')\]}…]*)$""", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z][a-z]*(?:'[a-z]+)?")
+_STRANGE = re.compile(r"[^A-Za-z .,?!';:-]")
 _SMILEY = re.compile(r"[:;=8xX]['-]?[)(DPp/\\|oO3*]+|<3|\^_\^|:'\(")
 _MATHS = re.compile(r"(?:-?[\w.]+)(?:(?:==|!=|<=|>=|[-+*/=<>×÷^≤≥≠≈±→])-?[\w.()]+)+", re.ASCII)
 _OPERATORS = re.compile(r"(==|!=|<=|>=|->|=>|&&|\|\||[-+*/=<>×÷^≤≥≠≈±→])")
@@ -26,18 +28,33 @@ def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) ->
     if _SMILEY.fullmatch(word):
         return Reading("", "")
     _lead, core, trail = _parts(word)
+    # Only here does it matter whether a comma follows the stop.
+    raw = re.sub(r"[\"')\]}]", "", trail)
     trail = _punctuation(trail)
     if not core:
         return Reading("", trail if trail != "'" else "")
     if code:
         return Reading(read_code(core), trail)
-    for rule in (read_short, read_address, read_quantity):
+    short = read_short(core, raw, before, ahead)
+    if isinstance(short, Reading):
+        return replace(short, trail=_punctuation(short.trail))
+    if short == "wait":
+        return None
+    for rule in (read_address, read_quantity):
         found = rule(core, trail, before, ahead)
         if found == "wait":
             return None
         if isinstance(found, Reading):
             return found
     return _composed(core, trail, before, ahead)
+
+
+def speakable(text: str) -> str:
+    """What no rule has put into words, in the characters that the voice knows."""
+    if not _STRANGE.search(text):
+        return text
+    named = _STRANGE.sub(lambda m: f" {greek(m[0]) or (amount(m[0]) if m[0] in '0123456789' else '')} ", text)
+    return " ".join(named.split())
 
 
 def _parts(word: str) -> tuple[str, str, str]:

@@ -1,0 +1,182 @@
+"""The table of what is said how, whole and cut; and what must hold for any text."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sled_tts.model.errors import TokenizerError
+from sled_tts.server.text.normaliser import Normaliser
+from sled_tts.server.text.spoken import Skipped, Spoken
+
+Output = list[Spoken | Skipped]
+
+
+def table() -> list[tuple[str, str]]:
+    rows = []
+    for line in Path(__file__).with_name("cases.tsv").read_text(encoding="utf-8").splitlines():
+        if "\t" in line:
+            written, spoken = line.split("\t")
+            rows.append((written.replace("\\n", "\n"), spoken))
+    return rows
+
+
+CASES = table()
+# What is written in cases.tsv is what people write; these are the pieces that decide how they are read.
+PARTS = st.sampled_from(
+    [
+        "$",
+        "5",
+        "-",
+        "/",
+        ".",
+        ":",
+        ",",
+        "%",
+        "#",
+        "*",
+        "_",
+        "`",
+        "|",
+        "\n",
+        "\n\n",
+        "(",
+        ")",
+        "[",
+        "](",
+        "<",
+        ">",
+        "&",
+        ";",
+        "~",
+        "+",
+        "=",
+        "^",
+        "\\",
+        "{",
+        "}",
+        "'",
+        '"',
+        "—",
+        "…",
+        "½",
+        "é",
+        "世",
+        "ж",
+        "π",
+        "🙂",
+        "\u200b",
+        "million",
+        "am",
+        "pm",
+        "May",
+        "Dr.",
+        "St.",
+        "etc.",
+        "No.",
+        "IV",
+        "GB",
+        "km",
+        "1st",
+        "2024",
+        "10:30",
+        "```",
+        "---",
+        "http://",
+        "a@b.com",
+        "the",
+        "Word",
+        "e.g.",
+        "1/2",
+    ]
+) | st.characters(exclude_categories=("Cs",))
+TEXTS = st.lists(PARTS | st.just(" "), max_size=30).map("".join)
+
+
+def read(pieces: list[str], normaliser: Normaliser | None = None) -> Output:
+    normaliser = normaliser or Normaliser()
+    return [*(out for piece in pieces for out in normaliser.feed(piece)), *normaliser.flush()]
+
+
+def said(output: Output) -> str:
+    return "".join(piece.text for piece in output if isinstance(piece, Spoken))
+
+
+def test_the_table_is_large_and_has_no_case_twice() -> None:
+    assert len(CASES) >= 300
+    assert len({written for written, _ in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize(("written", "spoken"), CASES)
+def test_what_is_said(written: str, spoken: str) -> None:
+    assert said(read([written])).strip() == spoken
+
+
+@pytest.mark.parametrize(("written", "spoken"), CASES)
+def test_any_cut_gives_the_same(written: str, spoken: str) -> None:
+    whole = read([written])
+    assert read(list(written)) == whole
+    for cut in range(1, len(written)):
+        assert read([written[:cut], written[cut:]]) == whole
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS, st.lists(st.integers(0, 60), max_size=8))
+def test_any_text_is_cut_invariant_plain_and_in_order(text: str, cuts: list[int]) -> None:
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    whole = read([text])
+    assert read([text[a:b] for a, b in pairwise(places)]) == whole
+    spoken = [piece for piece in whole if isinstance(piece, Spoken)]
+    assert all(0 <= piece.begin <= piece.end <= len(text) for piece in spoken)
+    assert [piece.begin for piece in spoken] == sorted(piece.begin for piece in spoken)
+    # What the built-in voice was trained on; nothing else may reach it.
+    alphabet = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,?!';:-")
+    assert set(said(whole)) <= alphabet
+
+
+@given(st.lists(st.sampled_from(["fox", "Quick", "don't", "over", "lazy"]), min_size=1, max_size=9))
+def test_a_plain_word_is_released_with_its_space(words: list[str]) -> None:
+    normaliser = Normaliser()
+    for word in words:
+        assert said(list(normaliser.feed(f"{word} "))) == f"{word} "
+
+
+def test_a_number_waits_no_longer_than_it_must() -> None:
+    normaliser = Normaliser()
+    assert said(list(normaliser.feed("$5 "))) == ""
+    assert said(list(normaliser.feed("m"))) == "", "it may become a million"
+    assert said(list(normaliser.feed("o"))) == "five dollars ", "but not any more"
+    assert said(list(normaliser.feed("re. 7 "))) == "more. "
+    assert said(list(normaliser.feed("f"))) == "seven ", "months begin with a capital"
+
+
+def test_pieces_point_into_the_written_text() -> None:
+    text = "It costs $5 million, Dr. Who."
+    pieces = [piece for piece in read([text]) if isinstance(piece, Spoken)]
+    assert [(p.text.strip(), text[p.begin : p.end]) for p in pieces] == [
+        ("It", "It"), ("costs", "costs"), ("five million dollars,", "$5 million,"), ("Doctor", "Dr."), ("Who.", "Who."),
+    ]  # fmt: skip
+
+
+def test_foreign_scripts_are_skipped_and_named() -> None:
+    output = read(["Hello мир и 世界 there, naïve π."])
+    assert said(output) == "Hello there, naive pi."
+    (skipped,) = [piece for piece in output if isinstance(piece, Skipped)]
+    assert (skipped.script, skipped.begin, skipped.end, skipped.sample) == ("cyrillic", 6, 14, "мири世界")
+    assert said(read(["Hello мир there"], Normaliser(foreign=True))) == "Hello мир there"
+
+
+def test_text_that_is_not_unicode_is_refused() -> None:
+    with pytest.raises(TokenizerError, match="surrogate"):
+        read(["a\ud800b"])
+
+
+def test_nothing_is_held_without_bound() -> None:
+    normaliser = Normaliser()
+    assert len(said(list(normaliser.feed("a" * 1000)))) > 700
+    normaliser = Normaliser()
+    assert said(list(normaliser.feed("```\n" + "x = 1\n" * 1000 + "```\nend "))).endswith("end ")
