@@ -106,8 +106,9 @@ async def test_rest(live: Live, options: dict[str, Any], content: str) -> None:
         pieces = [piece async for piece in answer]
     with soundfile.SoundFile(io.BytesIO(b"".join(pieces))) as file:
         assert file.format == content
-        wave = file.read(dtype="float32")
-    assert_spoken(wave[: int(0.16 * len(text) * file.samplerate)], file.samplerate, text)
+        # A streamed header does not know how much follows.
+        wave = file.read(frames=file.samplerate * 60, dtype="float32")
+        assert_spoken(wave, file.samplerate, text)
 
 
 async def test_a_bad_request_is_an_api_error(live: Live) -> None:
