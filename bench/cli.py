@@ -23,6 +23,7 @@ _SCRIPTS = {
     "load": "Clients against a running server: first audio, gaps, underruns.",
     "sweep": "How many streams before the first underrun.",
     "soak": "Mixed load with abrupt disconnects for a long time.",
+    "encoders": "Audio formats: CPU time, longest call, speech held back before the first sound.",
     "gpu": "Kernels and graphs against eager fp32, and the rows of a GPU.",
 }
 
@@ -109,6 +110,22 @@ def kernels(
     from sled_tts.bench.kernels import run
 
     run(row or (2, 4, 8, 16), rounds, threads, seed)
+
+
+@app.command()
+def stream(
+    model: Annotated[str, typer.Option("--model", help="published (random), built-in, a folder.")] = "published",
+    seconds: Annotated[float, typer.Option("--seconds", help="Audio after the first chunk.")] = 2.0,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Times to speak.")] = 5,
+    threads: Threads = None,
+    precision: Weights = "fp32",
+    seed: Seed = 0,
+) -> None:
+    """First audio and RTF of one stream, codec included, without server."""
+    from sled_tts.bench.stream import run
+    from sled_tts.model.quantization import Precision
+
+    run(model, Precision(precision), seconds, rounds, threads, seed)
 
 
 def _mount(name: str, about: str) -> None:

@@ -57,6 +57,13 @@ def test_a_step_is_timed_for_every_batch_and_context() -> None:
     assert answer["about"]["precision"] == "fp32"
 
 
+def test_a_stream_is_timed_to_its_first_audio_and_beyond() -> None:
+    words = ["--model", "built-in", "--threads", "1", "--rounds", "2", "--seconds", "0.2"]
+    _, answer = _run("stream", *words)
+    assert set(answer["results"]) == {"ttfa", "ttfa_cpu", "rtf", "rtf_cpu"}
+    assert all(0 < row["best"] <= row["median"] for row in answer["results"].values())
+
+
 def test_decoding_is_timed_and_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     codec = Path(__file__).parent.parent / "model" / "builtin" / "codec"
