@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from sled_tts.server.audio.encoder import make_encoder, rest_format
 from sled_tts.server.audio.formats import CONTENT_TYPES, AudioFormat, Codec
 from sled_tts.server.audio.reference import decode_base64
-from sled_tts.server.engine.request import Failed
+from sled_tts.server.engine.request import Failed, TextSkipped
 from sled_tts.server.errors import EmptyInputError, InputTooLongError, InvalidParameterError
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes.openai_events import MEDIA_TYPE as EVENT_STREAM
@@ -43,12 +43,16 @@ async def speech(body: SpeechBody, state: State) -> StreamingResponse:
     """Speak a text. A connection that ends without the final chunk means that the audio is not complete."""
     meter = UtteranceMeter(state.metrics, _ROUTE)
     meter.text()
+    left_out: list[TextSkipped] = []
     try:
         utterance, seed = await _start(body, state)
         try:
             # The status line waits for the first event, so that an early failure is an honest error status.
             events = aiter(utterance)
             first = await anext(events)
+            while isinstance(first, TextSkipped):
+                left_out.append(first)
+                first = await anext(events)
             if isinstance(first, Failed):
                 raise first.error
             rate = utterance.model.sampling_rate
@@ -66,6 +70,8 @@ async def speech(body: SpeechBody, state: State) -> StreamingResponse:
     else:
         response = SpeechResponse(spoken.audio(), encoder.media_type, utterance)
     response.headers.update(_headers(body, utterance.model, seed))
+    if left_out:
+        response.headers["X-Sled-Left-Out"] = ", ".join(f"{e.script} {e.begin}-{e.end}" for e in left_out)
     return response
 
 
@@ -83,7 +89,9 @@ async def _start(body: SpeechBody, state: AppState) -> tuple[Utterance, int]:
     _format(body, model.sampling_rate)
     reference = await _reference(body, state)
     max_frames = None if body.max_seconds is None else max(1, round(body.max_seconds * model.frame_rate))
-    options = UtteranceOptions(seed, body.cfg_scale, max_frames, model=model.name, voice=body.voice_name)
+    options = UtteranceOptions(
+        seed, body.cfg_scale, max_frames, model=model.name, voice=body.voice_name, normalize=body.normalize
+    )
     return await state.service.speak(body.input, options, reference), seed
 
 

@@ -42,6 +42,7 @@ class SpeechBody(BaseModel):
     max_seconds: float | None = Field(
         None, gt=0, le=600, description="Bound on the audio; by default it follows the text."
     )
+    normalize: bool = Field(True, description="Put numbers, marks and abbreviations into words; see docs/text.md.")
     ref_audio: str | None = Field(None, description="A recording to speak like: base64 or a data URL, any rate.")
     ref_text: str | None = Field(None, min_length=1, description="What is said in `ref_audio`.")
     mode: ReferenceMode = Field(

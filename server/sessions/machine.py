@@ -20,6 +20,7 @@ from sled_tts.server.engine.request import (
     Prompt,
     SynthesisRequest,
     TextFlushed,
+    TextSkipped,
     TextStarved,
     WordsSpoken,
     WordTiming,
@@ -38,7 +39,8 @@ class Voice:
     """What all requests of an utterance share. `whole_segments`: an offline checkpoint needs a segment's whole text.
 
     `carry_frames`: each segment goes on from the end of the one before, at most so many frames; None when segments
-    begin afresh, or all from `prompt`. `timings`: words are told with their times.
+    begin afresh, or all from `prompt`. `timings`: words are told with their times; `unit_s`
+    is the pace at which that begins.
     """
 
     utterance_id: str
@@ -53,6 +55,7 @@ class Voice:
     frame_rate: float
     carry_frames: int | None = None
     timings: bool = False
+    unit_s: float = 0.04
 
     @property
     def whole_segments(self) -> bool:
@@ -80,13 +83,14 @@ class UtteranceMachine:
     _answered: int = field(default=0, init=False)
     _carry: Prompt | None = field(default=None, init=False)
     _aligner: WordAligner | None = field(default=None, init=False)
-    _pace: Pace = field(default_factory=Pace, init=False)
+    _pace: Pace = field(init=False)
     _aligned: int = field(default=0, init=False)
     _last_start_s: float = field(default=0.0, init=False)
     _told: list[WordTiming] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._playback = Playback(self.voice.frame_rate)
+        self._pace = Pace(self.voice.unit_s)
 
     def next_request(self) -> SynthesisRequest | None:
         """The next segment's request, when none is active and enough of its text is there."""
@@ -139,7 +143,7 @@ class UtteranceMachine:
             return replace(event, sequence=self._sequence - 1, lead_s=lead)
         if isinstance(event, TextStarved):
             return TextStarved(self._playback.delivered)
-        if isinstance(event, TextFlushed | WordsSpoken):
+        if isinstance(event, TextFlushed | WordsSpoken | TextSkipped):
             return event
         segment, self.active = self.active, None
         if isinstance(event, Failed):
