@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
-from sled_tts.server.errors import NotFoundError
-from sled_tts.server.routes.state import MODEL_ALIASES, State
+from sled_tts.server.routes.state import State
 from sled_tts.server.service import LoadedModel
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
@@ -30,19 +29,21 @@ def _describe(model: LoadedModel) -> dict[str, Any]:
     }
 
 
-@router.get("/models")
-async def models(state: State) -> dict[str, Any]:
-    """Loaded checkpoints."""
+@router.get("/models", response_model=None)
+async def models(state: State, request: Request) -> dict[str, Any] | list[dict[str, Any]]:
+    """Loaded checkpoints; a plain list for ElevenLabs' clients, which have the same path and a header of their own."""
+    if "xi-api-key" in request.headers:
+        return [
+            {"model_id": model.name, "name": model.name, "can_do_text_to_speech": True, "languages": []}
+            for model in state.service.models
+        ]
     return {"object": "list", "data": [_describe(model) for model in state.service.models]}
 
 
 @router.get("/models/{name:path}")
 async def model(name: str, state: State) -> dict[str, Any]:
-    """One loaded checkpoint; OpenAI's model names resolve to the first."""
-    for loaded in state.service.models:
-        if name == loaded.name or name in MODEL_ALIASES:
-            return _describe(loaded)
-    raise NotFoundError(f"model {name!r} is not loaded", param="model")
+    """One loaded checkpoint; OpenAI's model names mean the one that `/v1/audio/speech` takes for them."""
+    return _describe(state.resolve_model(name, "offline"))
 
 
 @router.get("/audio/models")

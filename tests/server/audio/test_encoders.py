@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sled_tts.server.audio.encoder import AudioEncoder, make_encoder, rest_format
 from sled_tts.server.audio.formats import AudioFormat, Codec
 from sled_tts.server.audio.pcm import PcmEncoder
+from sled_tts.server.audio.resample import Resampler
 from sled_tts.server.audio.wav import WavEncoder, wav_header
 from sled_tts.server.errors import InvalidParameterError
 
@@ -97,3 +98,30 @@ def test_telephone_audio_is_one_byte_a_sample_at_any_rate() -> None:
     encoder = make_encoder(AudioFormat(Codec.MULAW, 8_000), 16_000)
     heard = b"".join(encoder.encode(part) for part in np.array_split(_tone(16_000), 7)) + encoder.finish()
     assert len(heard) == 8_000
+
+
+@pytest.mark.parametrize(("source", "target"), [
+    (24_000, 8_000), (16_000, 8_000), (24_000, 16_000), (16_000, 24_000), (24_000, 22_050), (24_000, 44_100),
+    (16_000, 48_000), (16_000, 11_025),
+])  # fmt: skip
+def test_resampling_is_prompt_and_true(source: int, target: int) -> None:
+    """A few milliseconds are held back, tones keep their place and level, and nothing folds back."""
+    resampler, sent, parts = Resampler(source, target), _tone(source // 2, source), []
+    for begin in range(0, sent.size, source // 200):
+        parts.append(resampler.write(sent[begin : begin + source // 200]))
+        held = min(begin + source // 200, sent.size) / source - sum(part.size for part in parts) / target
+        assert held <= 32 / min(source, target) + 0.001
+    heard = np.concatenate([*parts, resampler.finish()])
+    assert heard.size == -(-sent.size * target // source)
+    assert np.abs(heard - _tone(heard.size, target))[target // 50 : -target // 50].max() < 2e-4
+    if source > target:
+        high = np.sin(2 * np.pi * 0.49 * source * np.arange(source // 4) / source).astype(np.float32)
+        folded = Resampler(source, target).write(high)
+        assert np.abs(folded[target // 50 :]).max() < 1e-3
+
+
+def test_odd_rates_are_resampled_too() -> None:
+    resampler = Resampler(16_000, 47_999)
+    heard = np.concatenate([resampler.write(_tone(16_000)), resampler.finish()])
+    assert heard.size == pytest.approx(47_999, abs=2)
+    assert np.abs(heard - _tone(heard.size, 47_999))[1_000:-1_000].max() < 2e-3
