@@ -22,7 +22,8 @@ def _tracked() -> list[Path]:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if listing.returncode:  # an unpacked archive has no git
-        found = [p.relative_to(ROOT) for part in ("model", "server", "clients", "bench") for p in (ROOT / part).rglob("*")]
+        parts = ("model", "server", "clients", "bench")
+        found = [p.relative_to(ROOT) for part in parts for p in (ROOT / part).rglob("*")]
         return [p for p in found if (ROOT / p).is_file() and "__pycache__" not in p.parts]
     return [Path(line) for line in listing.stdout.splitlines() if (ROOT / line).is_file()]
 
