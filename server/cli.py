@@ -69,6 +69,7 @@ def serve(
                 settings.model,
                 slots=settings.slots,
                 threads=settings.threads,
+                kv_memory_bytes=settings.kv_memory_bytes,
                 device=settings.device,
                 precision=settings.precision,
                 unsupported_text=UnsupportedText(settings.unsupported_text),

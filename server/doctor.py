@@ -162,7 +162,8 @@ async def _clone(service: SpeechService) -> float:
 def _describe(service: SpeechService) -> str:
     return "; ".join(
         f"{m.name}: {m.kind}, {m.parameters / 1e6:.1f} M parameters, {m.positions} positions, "
-        f"codec {m.sampling_rate} Hz at {m.frame_rate:g} frames a second, on {m.device} in {m.precision}"
+        f"codec {m.sampling_rate} Hz at {m.frame_rate:g} frames a second, on {m.device} in {m.precision}, "
+        f"{m.stream_bytes / 1e6:.1f} MB a stream of {m.positions / m.frame_rate:.0f} s"
         for m in service.models
     )
 

@@ -75,6 +75,8 @@ _Row = tuple[str, str, Callable[[EngineStats], float]]
 _GAUGES: tuple[_Row, ...] = (
     ("sled_tts_slots", "Streams that can run at once", lambda s: s.slots),
     ("sled_tts_slots_in_use", "Slots taken", lambda s: s.in_use),
+    ("sled_tts_kv_bytes", "Memory that all slots can fill", lambda s: s.kv_bytes),
+    ("sled_tts_kv_bytes_in_use", "Memory of the slots taken", lambda s: s.kv_bytes_in_use),
     # There is no request queue: a request gets a slot or a 503. What can wait is a stream that is due a step.
     ("sled_tts_queue", "Streams that were ready for the last step", lambda s: s.runnable),
 )

@@ -16,7 +16,7 @@ class LoadedModel:
     """One checkpoint in memory. `n`, `m` are its own pacing, None when it is offline; `parameters` a count.
 
     `precision` is that of the weights; `threads` the CPU threads of a step, `thread_times` what they were chosen by:
-    (threads, seconds for a chunk of one stream), empty when they were given.
+    (threads, seconds for a chunk of one stream), empty when they were given. `stream_bytes`: the caches of one stream.
     """
 
     name: str
@@ -32,6 +32,7 @@ class LoadedModel:
     precision: str = "fp32"
     threads: int | None = None
     thread_times: tuple[tuple[int, float], ...] = ()
+    stream_bytes: int = 0
 
     @property
     def frame_rate(self) -> float:

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     slots: int = Field(default=16, ge=1, le=4096)
+    kv_memory_bytes: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1, le=1024)
     api_key: Names = ()
     cors_origin: Names = ()

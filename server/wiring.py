@@ -24,6 +24,7 @@ from sled_tts.server.engine.bridge import EngineBridge
 from sled_tts.server.engine.chunks import ChunkPolicy
 from sled_tts.server.engine.engine import Engine
 from sled_tts.server.engine.limits import FrameBudget
+from sled_tts.server.engine.memory import AUTO_SHARE, MemoryLimit, available_memory
 from sled_tts.server.engine.request import (
     AudioChunk,
     Failed,
@@ -35,6 +36,7 @@ from sled_tts.server.engine.request import (
 )
 from sled_tts.server.engine.runner import SledRunner
 from sled_tts.server.engine.scheduler import Policy
+from sled_tts.server.engine.state import EngineState
 from sled_tts.server.engine.stats import EngineStats
 from sled_tts.server.errors import (
     BadAudioError,
@@ -65,6 +67,7 @@ from sled_tts.server.voices.recordings import ReferenceRules, Transcriber
 _WARM_UP_TEXT = "The quick brown fox jumps over the lazy dog."
 _CONTINUED_S = 3.0
 # As much of a segment's end as prompts had in training.
+_UNLIMITED = MemoryLimit(None)
 _CARRIED_S = 4.0
 # Cautious English speech: what fits into a model's positions without reaching their end.
 _CHARS_PER_SECOND, _SAFE_PART = 14.0, 0.6
@@ -79,12 +82,16 @@ class Voicebox:
         *,
         slots: int,
         device: str,
+        memory: MemoryLimit = _UNLIMITED,
         positions: int | None = None,
         precision: str = "fp32",
         threads: ThreadChoice | None = None,
     ) -> None:
         self.bundle = bundle
         codec = codec_fingerprint(bundle.codec)
+        held = min(positions or bundle.sled.config.max_position_embeddings, bundle.sled.config.max_position_embeddings)
+        frame_rate = bundle.codec.config.sampling_rate / bundle.codec.config.hop_length
+        slots = memory.slots(slots, EngineState.stream_bytes(bundle.sled, held), held / frame_rate, bundle.name)
         runner = SledRunner(
             bundle.sled,
             bundle.codec,
@@ -109,6 +116,7 @@ class Voicebox:
             slots=slots,
             positions=info.positions,
             device=device,
+            stream_bytes=info.stream_bytes,
             parameters=sum(p.numel() for p in bundle.sled.parameters()),
             precision=precision,
             threads=None if threads is None else threads.threads,
@@ -360,6 +368,7 @@ def load_service(
     device: str = "auto",
     codec: str | None = None,
     precision: str = "auto",
+    kv_memory_bytes: int | None = None,
     voices_dir: Path | None = None,
     rules: ReferenceRules | None = None,
     transcriber: Transcriber | None = None,
@@ -367,7 +376,8 @@ def load_service(
 ) -> LocalSpeechService:
     """Load one or several checkpoints and start their engines. Blocking; raises ModelError.
 
-    `slots` is the number of utterances at once, for each model; `threads` the cores torch may use, None to measure
+    `slots` is the number of utterances at once, for each model, fewer when their caches exceed `kv_memory_bytes`,
+    which all models share (None: most of the memory that is free); `threads` the cores torch may use, None to measure
     what is best; `device` `auto` is the first GPU, or the CPU. `precision` `auto` is fp32 on a CPU, bf16 on a GPU,
     which has no int8; the codec always runs in fp32. Cloned voices are kept in `voices_dir`, without it there are
     none; `rules` and `transcriber` are for the recordings they are made of. `unsupported_text` is what becomes of
@@ -392,11 +402,22 @@ def load_service(
             bundle.sled.release_weights()
     return LocalSpeechService(
         [
-            Voicebox(bundle, slots=slots, device=device, precision=held, threads=None if on_gpu else choice)
+            Voicebox(
+                bundle, slots=slots, memory=memory, device=device, precision=held, threads=None if on_gpu else choice
+            )
             for bundle in bundles
         ],
+    memory = _memory_limit(kv_memory_bytes, device).shared(len(bundles))
         VoiceFolder(voices_dir) if voices_dir is not None else None,
         rules,
         transcriber,
         unsupported_text,
     )
+
+
+def _memory_limit(asked: int | None, device: str) -> MemoryLimit:
+    """Bytes for the caches: those asked for, or a share of what is free now that the weights are loaded."""
+    if asked is not None:
+        return MemoryLimit(asked, asked=True)
+    free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else available_memory()
+    return MemoryLimit(None if free is None else int(AUTO_SHARE * free))

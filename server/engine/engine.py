@@ -48,7 +48,7 @@ class Engine:
     def __post_init__(self) -> None:
         self.info = self.runner.info
         self.pool = SlotPool(self.info.slots)
-        self.stats = EngineStats(self.info.slots)
+        self.stats = EngineStats(self.info.slots, stream_bytes=self.info.stream_bytes)
         self.delivery = Delivery(self.runner, self.chunks, self.stats, self.clock)
         self._arrivals = 0
 

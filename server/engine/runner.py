@@ -79,6 +79,7 @@ class SledRunner:
             latent_dim=config.latent_dim,
             n=config.stream_n,
             m=config.stream_m,
+            stream_bytes=EngineState.stream_bytes(sled, held),
         )
 
     @property

@@ -66,6 +66,14 @@ class EngineState:
             noise=[torch.Generator() for _ in range(slots)],
         )
 
+    @staticmethod
+    def stream_bytes(sled: Sled, positions: int) -> int:
+        """Memory of one slot: both cache rows, its latents and its noise."""
+        config, item = sled.config, sled.z_proj.weight.element_size()
+        kv = 2 * 2 * config.num_hidden_layers * config.num_attention_heads * config.head_dim * positions * item
+        noise = NOISE_BLOCK * (3 * config.generator.depth + 2) * config.generator.width * item
+        return kv + 4 * positions * config.latent_dim + noise
+
     @property
     def padding_row(self) -> int:
         return len(self.cache.lengths) - 1

@@ -32,7 +32,8 @@ class EngineStats:
     """Totals since start, and the two gauges `in_use` and `runnable`.
 
     `steps` counts forward passes, `rows` streams stepped in them, `frames` spoken latents, `audio_s` seconds of PCM
-    delivered, `busy_s` time in steps and decoding, `underruns` times a listener must have run dry.
+    delivered, `busy_s` time in steps and decoding, `underruns` times a listener must have run dry, `stream_bytes` the
+    memory of a slot.
     """
 
     slots: int
@@ -48,9 +49,20 @@ class EngineStats:
     underruns: int = 0
     starvations: int = 0
     step_errors: int = 0
+    stream_bytes: int = 0
     finished: dict[str, int] = field(default_factory=lambda: {str(r): 0 for r in FinishReason} | {"failed": 0})
     ttfa: Histogram = field(default_factory=Histogram)
     step_time: Histogram = field(default_factory=Histogram)
+
+    @property
+    def kv_bytes(self) -> int:
+        """Memory that all slots can fill."""
+        return self.slots * self.stream_bytes
+
+    @property
+    def kv_bytes_in_use(self) -> int:
+        """Memory set aside for slots that are taken."""
+        return self.in_use * self.stream_bytes
 
     def ended(self, event: Terminal) -> None:
         self.finished["failed" if isinstance(event, Failed) else str(event.reason)] += 1

@@ -26,7 +26,7 @@ class RunnerInfo:
     """Fixed facts about a loaded model. Times follow from `hop` samples a frame at `sampling_rate` Hz.
 
     `positions` is what one cache row holds; `first_chunk_frames` the latents an exact first decode needs;
-    `n`, `m` the checkpoint's own pacing, None when it is offline.
+    `stream_bytes` the memory of a slot; `n`, `m` the checkpoint's own pacing, None when it is offline.
     """
 
     slots: int
@@ -39,6 +39,7 @@ class RunnerInfo:
     latent_dim: int
     n: int | None
     m: int | None
+    stream_bytes: int = 0
 
     @property
     def frame_rate(self) -> float:

@@ -26,6 +26,8 @@ class Ready(BaseModel):
     rtf: float
     slots: int
     slots_in_use: int
+    kv_bytes: int
+    kv_bytes_in_use: int
 
 
 @router.get("/health/live")
@@ -46,6 +48,8 @@ async def ready(state: State) -> Ready:
         rtf=round(state.warm_up.rtf, 4),
         slots=sum(one.slots for one in stats),
         slots_in_use=sum(one.in_use for one in stats),
+        kv_bytes=sum(one.kv_bytes for one in stats),
+        kv_bytes_in_use=sum(one.kv_bytes_in_use for one in stats),
     )
 
 
