@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 
 from sled_tts.server.audio.encoder import make_encoder
 from sled_tts.server.audio.formats import AudioFormat
-from sled_tts.server.engine.request import AudioChunk, Event, FinishReason
+from sled_tts.server.engine.request import AudioChunk, Event, FinishReason, TextSkipped
 from sled_tts.server.errors import EmptyInputError, InvalidParameterError, Reply
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes.contexts import IdleClock, Wire, converse, forward
@@ -70,7 +70,7 @@ class DeepgramSession:
             }
         )
         if self.query.stock_voice:
-            await self._warn("voice_substituted", f"{self.query.model} is not here; the default voice speaks")
+            await self.warn("voice_substituted", f"{self.query.model} is not here; the default voice speaks")
 
     def last_words(self, reply: Reply) -> Mapping[str, Any]:
         return {"type": "Error", "code": reply.code, "message": reply.message, "description": reply.message}
@@ -96,13 +96,13 @@ class DeepgramSession:
                 await self._go_on()
             case kind:
                 known = "Speak, Flush, Clear, Close"
-                await self._warn("unknown_message", f"unknown message type {str(kind)[:64]!r}; known: {known}")
+                await self.warn("unknown_message", f"unknown message type {str(kind)[:64]!r}; known: {known}")
 
     async def _speak(self, text: object) -> None:
         if not isinstance(text, str):
             raise InvalidParameterError("Speak needs text", param="text")
         if not text:
-            await self._warn("empty_input", "Speak without text")
+            await self.warn("empty_input", "Speak without text")
             return
         if not text.strip() and self.queue.open is None:
             # White space may separate words inside a turn; before one it says nothing.
@@ -141,7 +141,7 @@ class DeepgramSession:
     async def _run(self, speaker: _TurnSpeaker) -> None:
         cut = await speaker.forward()
         if cut and not speaker.silenced:
-            await self._warn("length", "synthesis reached its length limit before the text ended: audio is missing")
+            await self.warn("length", "synthesis reached its length limit before the text ended: audio is missing")
         # The turn is taken from the queue without an await in between: messages are handled at the same time.
         if speaker.silenced:
             return
@@ -154,8 +154,8 @@ class DeepgramSession:
         if number is not None:
             await self.wire.send({"type": "Flushed", "sequence_id": number})
 
-    async def _warn(self, code: str, description: str) -> None:
-        # One client reads `description`, another `warn_msg`.
+    async def warn(self, code: str, description: str) -> None:
+        """A `Warning`. One client reads `description`, another `warn_msg`."""
         await self.wire.send({"type": "Warning", "code": code, "description": description, "warn_msg": description})
 
 
@@ -175,7 +175,9 @@ class _TurnSpeaker:
         await self.session.wire.send_audio(data)
 
     async def event(self, event: Event) -> None:
-        """Nothing but audio has a message here."""
+        if isinstance(event, TextSkipped):
+            what = f"{event.script} text is not spoken and was left out: {event.sample!r}"
+            await self.session.warn("unsupported_text", what)
 
     async def forward(self) -> bool:
         """Until the last byte has been sent; whether audio is missing. Raises what the utterance failed with."""

@@ -15,6 +15,7 @@ from sled_tts.server.engine.request import (
     Finished,
     FinishReason,
     TextFlushed,
+    TextSkipped,
     TextStarved,
     WordsSpoken,
     WordTiming,
@@ -88,6 +89,9 @@ class SineUtterance:
                 yield text
                 if self._inbox.empty():
                     yield TextStarved(frames)
+                continue
+            if not text.isascii():
+                yield TextSkipped("Han", text[:8], 0, len(text))
                 continue
             if script.fail_after_chunks is not None and sequence >= script.fail_after_chunks:
                 self._free()

@@ -231,6 +231,15 @@ async def test_audio_that_was_cut_is_told_before_the_flush_is_answered() -> None
         assert messages[1]["code"] == "length"
 
 
+async def test_text_that_is_left_out_is_told() -> None:
+    async with running(SineService()) as server, connect(url(server)) as socket:
+        await send(socket, say("ab"), say("漢字"), say("c"), FLUSH)
+        audio, messages = await hear(socket, "Flushed")
+        assert [m["type"] for m in messages] == ["Metadata", "Warning", "Flushed"]
+        assert messages[1]["code"] == "unsupported_text"
+        assert len(audio) == 3 * FRAME
+
+
 async def test_silence_ends_the_connection_but_not_while_it_listens() -> None:
     service = SineService(Script(chunk_delay_s=0.6))
     async with running(service, ws_idle_timeout_s=0.3) as server, connect(url(server)) as socket:
