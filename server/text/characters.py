@@ -86,6 +86,8 @@ def _plain_one(character: str, before: str) -> str:
     if category in ("Mn", "Me", "Cf", "Cc", "Co", "Cn", "So", "Sk"):
         folded = unicodedata.normalize("NFKC", character)
         return folded if folded.isascii() and folded.strip() else ""
+    if category[0] == "N" and (value := unicodedata.numeric(character)) == int(value):
+        return str(int(value))
     spread = unicodedata.normalize("NFKD", character)
     base = "".join(c for c in spread if unicodedata.category(c) != "Mn")
     return "".join(_PLAIN.get(c, c) for c in base) if base else character

@@ -91,6 +91,12 @@ def read_letters(core: str, trail: str, before: Before, ahead: Ahead) -> Reading
         return Reading(value, trail)
     if _DOTTED.fullmatch(core):
         return Reading(lexicon.SHORT.get(core.lower()) or spell(core), trail)
+    if match := re.fullmatch(r"([A-Za-z]{3,5})\.?[-–]([A-Za-z]{3,5})", core):
+        days = [lexicon.WEEKDAYS.get(day.lower()) for day in match.groups()]
+        if all(days):
+            return Reading(" to ".join(str(day) for day in days), trail)
+    if match := re.fullmatch(r"([A-G])(#|[-+])", core):
+        return Reading(f"{match[1]} { {'#': 'sharp', '-': 'minus', '+': 'plus'}[match[2]] }", trail)
     if core == "PhD":
         return Reading("P H D", trail)
     if match := _CAPITALS.fullmatch(core):

@@ -33,10 +33,11 @@ SHORT = {
     "cf": "compare", "al": "al", "ave": "avenue", "blvd": "boulevard", "rd": "road",
     "apt": "apartment", "misc": "miscellaneous", "tel": "telephone", "ext": "extension", "min": "minutes",
     "max": "maximum", "hr": "hour", "hrs": "hours", "sec": "seconds", "mins": "minutes", "secs": "seconds",
+    "incl": "including",
     "asst": "assistant", "mgr": "manager", "esp": "especially", "viz": "namely", "ca": "circa", "p.s": "P S",
     "ph.d": "P H D", "a.k.a": "also known as", "a.m": "A M", "p.m": "P M", "m.d": "M D", "b.c": "B C", "a.d": "A D",
 }  # fmt: skip
-NEVER_ENDS = frozenset({"al", "e.g", "eg", "i.e", "ie", "vs", "approx", "cf", "viz", "ca", "esp", "tel", "ext"})
+NEVER_ENDS = frozenset({"al", "incl", "e.g", "eg", "i.e", "ie", "vs", "approx", "cf", "viz", "ca", "esp", "tel", "ext"})
 # Only with a stop (`sec.` is seconds, `sec` is left alone).
 BARE_SHORT = {"vs": "versus", "etc": "et cetera", "approx": "approximately", "aka": "also known as",
     "govt": "government",
@@ -122,14 +123,14 @@ PER = {"h": "hour", "hr": "hour", "s": "second", "sec": "second", "min": "minute
 SAID = {
     w.upper(): w
     for w in _words(
-        "Nasa Nato Unesco Unicef Opec Radar Sonar Laser Scuba Covid Aids Ram Rom Gif Jpeg Pin Sim Vat Wasp "
+        "Nasa Nato Unesco Unicef Opec Radar Sonar Laser Scuba Covid Aids Ram Rom Gif Jpeg Pin Sim Wasp "
         "Captcha Ansi Ascii Nafta Asap Yaml Toml Json Cuda Bert Lasso Posix Ikea Nasdaq Fifa Uefa Lego Swat Taser "
         "Zip Lan Wan Dos Bios Crud Rag Lora Nand Sars Mers Asean Imax Saas Raid Moma Potus Fema Osha Hipaa Epcot"
     )
 }
 LETTERED = frozenset(
     _words(
-        "FBI CIA USA USB API CEO CFO CTO COO ATM DIY FAQ HTML HTTP HTTPS SQL CSS PDF CPU GPU TPU NBA NFL NHL MLB "
+        "VAT FBI CIA USA USB API CEO CFO CTO COO ATM DIY FAQ HTML HTTP HTTPS SQL CSS PDF CPU GPU TPU NBA NFL NHL MLB "
         "BBC CNN HBO IBM UFO VIP VPN WWW XML DNA RNA ETA EU UN UK US AI ML IT TV PC PR HR ID IQ DJ MC AC DC AM PM "
         "BC AD CE LLM TTS ASR IOT AWS GCP UI UX SDK IDE CLI URL URI IP ISP SSH SSD HDD LED LCD OLED HDMI MIT UCLA "
         "USC NYU AAA ABC NBC EV MVP ROI KPI GDP IRS IPO SEO CRM ERP OKR ADHD PTSD MRI ICU ER HIV OBE LGBTQ NAACP "

@@ -44,6 +44,11 @@ class Markup:
     _skip: str = field(default="", init=False)
     _link: int = field(default=0, init=False)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is open that began in an earlier word."""
+        return not (self._code or self._maths or self._skip)
+
     def end_line(self) -> None:
         self._code, self._maths, self._skip = False, "", ""
 

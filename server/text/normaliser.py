@@ -22,6 +22,7 @@ from sled_tts.server.text.words import read_word, speakable
 
 # No word is this long; text without spaces must not be held for ever.
 _LONGEST = 256
+_SIMPLE = re.compile(r"[A-Za-z]+(?:'[a-z]+)?[.,!?]?")
 _DASHES = frozenset("-*_=")
 
 
@@ -71,7 +72,11 @@ class Normaliser:
         if any("\ud800" <= c <= "\udfff" for c in text):
             raise TokenizerError("text holds a lone surrogate, which is not Unicode")
         for character in text:
-            yield from self._character(character)
+            # Inside a word, with nothing waiting, there is nothing to decide: most characters end here.
+            if self._word and not self._queue and character.isalnum() and len(self._word) < _LONGEST - 1:
+                self._word += character
+            else:
+                yield from self._character(character)
             self._at += 1
 
     def flush(self) -> Iterator[Spoken | Skipped]:
@@ -127,6 +132,10 @@ class Normaliser:
         if self._skipped is not None and not any(script(c) for c in word) and any(c.isalnum() for c in word):
             yield self._skipped
             self._skipped = None
+        if _SIMPLE.fullmatch(word) and self._markup.idle:
+            self._queue.append(_Token(word, begin, end, space=space))
+            yield from self._drain(Ahead("", False))
+            return
         ready = plain(self._without_foreign(word, begin))
         verbatim = self.foreign and any(script(c) for c in word)
         for text in [word] if verbatim else ready.split():
@@ -167,6 +176,8 @@ class Normaliser:
                 self._fence = ""
             self._line = _Line.BLOCK
             return True
+        if self._line is _Line.TEXT:
+            return False
         if self._line is _Line.TABLE:
             return bool(re.fullmatch(r"[-:=]+", word))
         if self._line is not _Line.START:

@@ -101,6 +101,9 @@ def _date(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str 
         if 1 <= m <= 12 and 1 <= d <= 31:
             y += 0 if len(match[4]) == 4 else (2000 if y < 50 else 1900)
             return Reading(f"{lexicon.MONTHS[m - 1]} {ordinal(d)}, {year(y)}", trail)
+    match = re.fullmatch(r"(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])", core)
+    if match and core != "9/11" and before.lower in ("on", "by", "until", "since", "before", "after"):
+        return Reading(f"{lexicon.MONTHS[int(match[1]) - 1]} {ordinal(int(match[2]))}", trail, Kind.MONTH_DAY)
     if re.fullmatch(r"[12]?\d|3[01]", core) and int(core):
         if before.kind is Kind.MONTH:
             return Reading(ordinal(int(core)), trail, Kind.MONTH_DAY)
@@ -201,7 +204,9 @@ def _measure(core: str, trail: str, before: Before) -> Reading | None:
     if (spoken := _unit(unit, per, value == "1" and not until)) is not None:
         span = f" to {amount(until)}" if until else ""
         return Reading(f"{amount(value)}{span} {spoken}", trail)
-    if unit.lower() in lexicon.SCALES and not per:
+    # `7B` and `221B` are names, so is `4K`; `10k` and `5M` are counts.
+    counts = unit in ("k", "M", "bn", "mn", "tn") or (unit == "K" and len(value) > 1)
+    if counts and not per:
         span = f" to {amount(until)}" if until else ""
         return Reading(f"{amount(value)}{span} {lexicon.SCALES[unit.lower()]}", trail, Kind.NUMBER)
     return None

@@ -46,6 +46,8 @@ def _phone(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str
             return "wait"
         if ahead.word[:1].isdigit() or before.kind is Kind.PHONE:
             return Reading(digits(core), ",", Kind.PHONE)
+    if before.kind is Kind.PHONE and re.fullmatch(r"x\d{1,6}", core):
+        return Reading(f"extension {digits(core)}", trail)
     if before.kind is Kind.PHONE and re.fullmatch(r"[\d-]{2,}", core):
         parts = [digits(part) for part in core.split("-") if part]
         return Reading(", ".join(parts), trail, Kind.PHONE)

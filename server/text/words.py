@@ -75,6 +75,7 @@ def _punctuation(trail: str) -> str:
     """What the voice knows of it: one mark, the strongest."""
     if "..." in trail:
         trail = trail.replace("...", ".")
+    trail = trail.replace(".,", ",")
     for marks in ("?", "!", ".", ";", ":", ","):
         if marks in trail:
             return marks

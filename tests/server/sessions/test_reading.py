@@ -24,7 +24,7 @@ def test_a_warning_names_what_was_left_out() -> None:
 
 def test_a_refusal_says_where() -> None:
     reader = Reader(UnsupportedText.ERROR)
-    with pytest.raises(UnsupportedError, match="characters 4 to 10 .*cyrillic"):
+    with pytest.raises(UnsupportedError, match=r"characters 4 to 10 .*cyrillic"):
         read(reader, "Say привет to friends.")
     assert (reply_for(reader.nothing_said() or Exception()).http_status) == 422
 
