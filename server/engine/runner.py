@@ -178,7 +178,7 @@ class SledRunner:
             return [wave.numpy() for wave in waves]
         # One copy for all: each one by itself would wait for the device.
         joined = torch.cat(waves).cpu() if waves else torch.zeros(0)
-        return [part.numpy() for part in joined.split([wave.shape[0] for wave in waves])]
+        return [part.numpy() for part in torch.split(joined, [wave.shape[0] for wave in waves])]
 
     @torch.inference_mode()
     def latents(self, slot: int, start: int, count: int) -> Float32:
