@@ -22,6 +22,7 @@ from sled_tts.bench.common import finish, introduce, machine, show
 from sled_tts.model.evaluation.recognition import RATE, arctic_prompts, to_recogniser
 from sled_tts.server.engine.request import AudioChunk, Failed, Float32, WordsSpoken, WordTiming
 from sled_tts.server.service import UtteranceOptions
+from sled_tts.server.sessions.timings import Word
 from sled_tts.server.wiring import LocalSpeechService, load_service
 
 _EDGE_S = 0.1
@@ -80,14 +81,17 @@ def summary(errors: Sequence[float]) -> dict[str, float]:
     }
 
 
-async def measure(service: LocalSpeechService, count: int, seed: int) -> dict[str, Any]:
+async def measure(service: LocalSpeechService, first: int, count: int, seed: int) -> dict[str, Any]:
     lookup = Decoder(samprate=RATE, loglevel="FATAL")
     aligner = Decoder(samprate=RATE, loglevel="FATAL", lm=None)
-    texts = [t for t in arctic_prompts() if all(lookup.lookup_word(spelled(w)) for w in t.split())][:count]
+    known = [t for t in arctic_prompts() if all(lookup.lookup_word(spelled(w)) for w in t.split())]
+    texts = known[first : first + count]
+    paces = list[float]()
     ours, spread, late, words_seen, unaligned = list[float](), list[float](), 0, 0, 0
     for number, text in enumerate(texts):
         wave, words, behind, _ = await say(service, text, seed + number)
         rate = service.models[0].sampling_rate
+        paces.append(wave.size / rate / sum(Word(w.text, 0, 0).units for w in words))
         starts = align(aligner, wave, rate, [spelled(word.text) for word in words])
         late, words_seen = late + behind, words_seen + len(words)
         if starts is None:
@@ -98,6 +102,7 @@ async def measure(service: LocalSpeechService, count: int, seed: int) -> dict[st
     return {
         "sentences": len(texts),
         "not_aligned": unaligned,
+        "speech_unit_s": round(float(np.median(paces)), 4),
         "words": len(ours),
         "told_late": late,
         "words_told": words_seen,
@@ -110,14 +115,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="built-in")
     parser.add_argument("--count", type=int, default=30)
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     service = load_service([given.model], slots=1, threads=given.threads)
-    about = machine() | {"model": given.model, "count": given.count, "seed": given.seed}
+    about = machine() | {"model": given.model, "first": given.first, "count": given.count, "seed": given.seed}
     introduce(about)
     try:
-        results = asyncio.run(measure(service, given.count, given.seed))
+        results = asyncio.run(measure(service, given.first, given.count, given.seed))
     finally:
         service.close()
     columns = ["streamed", "even_spread_afterwards"]

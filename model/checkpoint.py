@@ -50,6 +50,7 @@ _EXTRA_KEYS = {
     "max_segment_chars",
     "max_frames_per_token",
     "speech_prompts",
+    "speech_unit_s",
     "noise_scale",
     "voices",
     "about",
@@ -62,7 +63,8 @@ class ModelExtras:
 
     `max_segment_chars`: longest text the network was trained to say in one go, None when only the position
     limit counts. `max_frames_per_token`: generation is cut, and reported as cut, beyond this rate. `speech_prompts`:
-    a streaming network was trained with prompt blocks (`interleave.prompt_block`). `voices`: the first is the default.
+    a streaming network was trained with prompt blocks (`interleave.prompt_block`). `speech_unit_s`: its pace, for word
+    timings (`bench/timings.py` prints it). `voices`: the first is the default.
     `noise_scale`: what its samples' noise is multiplied with; below 1 is steadier and less varied.
     """
 
@@ -73,6 +75,7 @@ class ModelExtras:
     max_segment_chars: int | None = None
     max_frames_per_token: float = 40.0
     speech_prompts: bool = False
+    speech_unit_s: float = 0.04
     noise_scale: float = 1.0
     voices: tuple[BuiltInVoice, ...] = ()
 
@@ -95,6 +98,7 @@ class ModelExtras:
             max_segment_chars=data.get("max_segment_chars"),
             max_frames_per_token=float(data.get("max_frames_per_token", 40.0)),
             speech_prompts=bool(data.get("speech_prompts", False)),
+            speech_unit_s=float(data.get("speech_unit_s", 0.04)),
             noise_scale=float(data.get("noise_scale", 1.0)),
             voices=read_voices(data.get("voices", []), folder, latent_dim),
         )

@@ -24,6 +24,7 @@ from sled_tts.server.logs import configure_logging
 from sled_tts.server.progress import working
 from sled_tts.server.routes.state import AppState, state_of_app
 from sled_tts.server.run import bound_port, loop_factory, make_server
+from sled_tts.server.sessions.idle import IdleRules
 from sled_tts.server.sessions.reading import UnsupportedText
 from sled_tts.server.settings import Settings, load_settings
 from sled_tts.server.voices.setup import make_transcriber, reference_rules, voices_dir
@@ -73,6 +74,7 @@ def serve(
                 device=settings.device,
                 precision=settings.precision,
                 unsupported_text=UnsupportedText(settings.unsupported_text),
+                idle=IdleRules(settings.text_idle_flush_s, settings.text_idle_close_s),
                 voices_dir=voices_dir(settings),
                 rules=reference_rules(settings),
                 transcriber=make_transcriber(settings.voice_transcriber),

@@ -40,10 +40,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_json: bool = False
     max_text_chars: int = Field(default=4096, ge=1)
-    max_stream_chars: int = Field(default=16_384, ge=1)
+    max_stream_chars: int = Field(default=262_144, ge=1)
     max_body_bytes: int = Field(default=16 * 2**20, ge=1024)
     max_reference_bytes: int = Field(default=10 * 2**20, ge=1024)
     max_reference_s: float = Field(default=20.0, gt=0)
+    text_idle_flush_s: float | None = Field(default=None, gt=0)
+    text_idle_close_s: float | None = Field(default=None, gt=0)
     unsupported_text: Literal["error", "warn", "pass"] = "warn"
     voices_dir: Path | None = None
     voice_transcriber: Literal["none", "pocketsphinx"] = "none"

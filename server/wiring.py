@@ -55,6 +55,7 @@ from sled_tts.server.service import (
 )
 from sled_tts.server.service import Voice as ListedVoice
 from sled_tts.server.sessions.feed import SegmentFeed
+from sled_tts.server.sessions.idle import IdleRules
 from sled_tts.server.sessions.machine import UtteranceMachine, Voice
 from sled_tts.server.sessions.reading import Reader, UnsupportedText
 from sled_tts.server.sessions.splitting import SplitPlan
@@ -170,6 +171,7 @@ class Voicebox:
         spoken: VoicePrompt | None = None,
         by_sentence: bool = False,
         unsupported_text: UnsupportedText = UnsupportedText.WARN,
+        idle: IdleRules | None = None,
     ) -> LiveUtterance:
         """Takes a slot: OverCapacityError when there is none. `request` is its id; it goes on from `spoken`."""
         prompt, prefix = self.prompt(spoken)
@@ -186,6 +188,7 @@ class Voicebox:
             frame_rate=self.model.frame_rate,
             carry_frames=self.carry_frames(options.carry, prompt),
             timings=options.timings,
+            unit_s=self.bundle.extras.speech_unit_s,
         )
         opening = max(prompt.frames if prompt else 0, voice.carry_frames or 0)
         prompt_s = opening / self.model.frame_rate
@@ -199,7 +202,7 @@ class Voicebox:
         )
         machine = UtteranceMachine(voice, feed, self.bridge.engine.clock)
         reader = Reader(unsupported_text) if options.normalize else None
-        return LiveUtterance(self.bridge, self.bridge.lease(), machine, self.model, by_sentence, reader)
+        return LiveUtterance(self.bridge, self.bridge.lease(), machine, self.model, by_sentence, reader, idle)
 
     def carry_frames(self, wanted: bool | None, prompt: Prompt | None) -> int | None:
         """How much of a segment's end the next one goes on from; None when each begins afresh."""
@@ -270,6 +273,7 @@ class LocalSpeechService:
         rules: ReferenceRules | None = None,
         transcriber: Transcriber | None = None,
         unsupported_text: UnsupportedText = UnsupportedText.WARN,
+        idle: IdleRules | None = None,
     ) -> None:
         if not boxes:
             raise ConfigError("at least one model must be loaded", param="model")
@@ -277,7 +281,7 @@ class LocalSpeechService:
         if len(set(names)) != len(names):
             raise ConfigError(f"two loaded models have the same name: {', '.join(names)}", param="model")
         self._boxes = tuple(boxes)
-        self._unsupported_text = unsupported_text
+        self._unsupported_text, self._idle = unsupported_text, idle
         self.voices = VoiceCatalogue([box.speaker for box in boxes], folder, rules, transcriber)
         for box in boxes:
             box.bridge.start()
@@ -350,7 +354,7 @@ class LocalSpeechService:
     ) -> LiveUtterance:
         """Takes a slot; a cloned voice is noted down once it has one."""
         request = uuid.uuid4().hex[:12]
-        utterance = box.utterance(request, options, prompt, by_sentence, self._unsupported_text)
+        utterance = box.utterance(request, options, prompt, by_sentence, self._unsupported_text, self._idle)
         if cloned is not None:
             self.voices.ledger.used(cloned, voice=voice_id, request=request, model=box.model.name)
         return utterance
@@ -373,6 +377,7 @@ def load_service(
     rules: ReferenceRules | None = None,
     transcriber: Transcriber | None = None,
     unsupported_text: UnsupportedText = UnsupportedText.WARN,
+    idle: IdleRules | None = None,
 ) -> LocalSpeechService:
     """Load one or several checkpoints and start their engines. Blocking; raises ModelError.
 
@@ -412,6 +417,7 @@ def load_service(
         rules,
         transcriber,
         unsupported_text,
+        idle,
     )
 
 

@@ -80,6 +80,11 @@ class SegmentFeed:
         return self.closed and not self.segments
 
     @property
+    def open(self) -> bool:
+        """Whether a segment has begun that has not ended."""
+        return self._open is not None
+
+    @property
     def begun(self) -> int:
         """How many segments there have been."""
         return self._count

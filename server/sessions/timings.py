@@ -47,7 +47,7 @@ class Word:
 class Pace:
     """Seconds a unit, followed from phrase to phrase; it outlives segments."""
 
-    unit_s: float = 0.05
+    unit_s: float = 0.04
     trust: float = 0.3
 
     def observe(self, units: float, seconds: float) -> None:

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 from sled_tts.server.engine.bridge import EngineBridge
 from sled_tts.server.engine.handle import Lease, UtteranceHandle
 from sled_tts.server.engine.request import Event
+from sled_tts.server.errors import IdleTimeoutError
 from sled_tts.server.service import LoadedModel
+from sled_tts.server.sessions.idle import IdleRules, IdleWatch
 from sled_tts.server.sessions.machine import UtteranceMachine
 from sled_tts.server.sessions.reading import Reader
 
@@ -28,6 +30,7 @@ class LiveUtterance:
         model: LoadedModel,
         by_sentence: bool,
         reader: Reader | None = None,
+        idle: IdleRules | None = None,
     ) -> None:
         self.model = model
         self.by_sentence = by_sentence
@@ -35,6 +38,7 @@ class LiveUtterance:
         self._lease = lease
         self._machine = machine
         self._reader = reader
+        self._idle = IdleWatch(idle or IdleRules(), self._speak_what_is_there, self._give_up)
         self._handle: UtteranceHandle | None = None
         self._out: deque[Event] = deque()
         self._changed = asyncio.Event()
@@ -42,12 +46,14 @@ class LiveUtterance:
     def append(self, text: str) -> None:
         """More text. Raises TokenizerError, ProtocolError or UnsupportedError."""
         self._read(text)
+        self._idle.restart()
         self._pump()
 
     def append_tokens(self, ids: Sequence[int]) -> None:
         """More text as subwords. Raises TokenizerError or ProtocolError."""
         self._read()
         self._machine.feed.append_tokens(ids)
+        self._idle.restart()
         self._pump()
 
     def flush(self) -> None:
@@ -77,13 +83,33 @@ class LiveUtterance:
                     yield self._out.popleft()
                 if self._machine.terminal is not None:
                     return
+                if not self._machine.feed.closed:
+                    self._idle.start()
                 if self._handle is None:
                     self._changed.clear()
                     await self._changed.wait()
-                    continue
-                await self._listen(self._handle)
+                else:
+                    await self._listen(self._handle)
+                self._idle.stop()
         finally:
             self.cancel()
+
+    def _speak_what_is_there(self) -> None:
+        self._read()
+        # Nothing to end wakes nobody up: that would count as a sign of life.
+        if self._machine.feed.open:
+            self._machine.feed.flush()
+            self._pump()
+
+    def _give_up(self) -> None:
+        if self._machine.active is not None:
+            # What has been sent is spoken first.
+            self._speak_what_is_there()
+            self._idle.start()
+        elif not self._machine.feed.closed:
+            error = IdleTimeoutError(f"no text came for {self._idle.rules.close_s:g} s", param="text")
+            self._emit(self._machine.fail(error))
+            self._end()
 
     def _read(self, text: str | None = None) -> None:
         """Text through the reader, if there is one; None is all that it holds."""
@@ -132,6 +158,7 @@ class LiveUtterance:
             self._end()
 
     def _end(self) -> None:
+        self._idle.stop()
         if self._handle is not None:
             self._handle.detach()
             self._handle = None
