@@ -52,6 +52,7 @@ _EXTRA_KEYS = {
     "speech_prompts",
     "speech_unit_s",
     "noise_scale",
+    "pitches_hz",
     "voices",
     "about",
 }
@@ -65,7 +66,8 @@ class ModelExtras:
     limit counts. `max_frames_per_token`: generation is cut, and reported as cut, beyond this rate. `speech_prompts`:
     a streaming network was trained with prompt blocks (`interleave.prompt_block`). `speech_unit_s`: its pace, for word
     timings (`bench/timings.py` prints it). `voices`: the first is the default.
-    `noise_scale`: what its samples' noise is multiplied with; below 1 is steadier and less varied.
+    `noise_scale`: what its samples' noise is multiplied with; below 1 is steadier and less varied. `pitches_hz`: it
+    knows speech at these constant pitches only, so recordings are re-spoken at the nearest (`model.pitch`).
     """
 
     name: str
@@ -77,6 +79,7 @@ class ModelExtras:
     speech_prompts: bool = False
     speech_unit_s: float = 0.04
     noise_scale: float = 1.0
+    pitches_hz: tuple[float, ...] = ()
     voices: tuple[BuiltInVoice, ...] = ()
 
     @classmethod
@@ -100,6 +103,7 @@ class ModelExtras:
             speech_prompts=bool(data.get("speech_prompts", False)),
             speech_unit_s=float(data.get("speech_unit_s", 0.04)),
             noise_scale=float(data.get("noise_scale", 1.0)),
+            pitches_hz=tuple(float(hz) for hz in data.get("pitches_hz", ())),
             voices=read_voices(data.get("voices", []), folder, latent_dim),
         )
 

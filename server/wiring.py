@@ -16,7 +16,8 @@ import soxr
 import torch
 
 from sled_tts.model.checkpoint import ModelBundle, load_bundle
-from sled_tts.model.errors import ConfigError
+from sled_tts.model.errors import ConfigError, ModelError
+from sled_tts.model.pitch import lock_pitch, median_pitch, nearest_pitch
 from sled_tts.model.quantization import Precision
 from sled_tts.model.tuning import ThreadChoice, choose_threads, frame_work
 from sled_tts.model.voices import codec_fingerprint
@@ -67,8 +68,8 @@ from sled_tts.server.voices.recordings import ReferenceRules, Transcriber
 
 _WARM_UP_TEXT = "The quick brown fox jumps over the lazy dog."
 _CONTINUED_S = 3.0
-# As much of a segment's end as prompts had in training.
 _UNLIMITED = MemoryLimit(None)
+# As much of a segment's end as prompts had in training.
 _CARRIED_S = 4.0
 # Cautious English speech: what fits into a model's positions without reaching their end.
 _CHARS_PER_SECOND, _SAFE_PART = 14.0, 0.6
@@ -82,17 +83,17 @@ class Voicebox:
         bundle: ModelBundle,
         *,
         slots: int,
-        device: str,
         memory: MemoryLimit = _UNLIMITED,
+        device: str,
         positions: int | None = None,
         precision: str = "fp32",
         threads: ThreadChoice | None = None,
     ) -> None:
         self.bundle = bundle
-        codec = codec_fingerprint(bundle.codec)
         held = min(positions or bundle.sled.config.max_position_embeddings, bundle.sled.config.max_position_embeddings)
         frame_rate = bundle.codec.config.sampling_rate / bundle.codec.config.hop_length
         slots = memory.slots(slots, EngineState.stream_bytes(bundle.sled, held), held / frame_rate, bundle.name)
+        codec = codec_fingerprint(bundle.codec)
         runner = SledRunner(
             bundle.sled,
             bundle.codec,
@@ -116,8 +117,8 @@ class Voicebox:
             m=info.m,
             slots=slots,
             positions=info.positions,
-            device=device,
             stream_bytes=info.stream_bytes,
+            device=device,
             parameters=sum(p.numel() for p in bundle.sled.parameters()),
             precision=precision,
             threads=None if threads is None else threads.threads,
@@ -228,9 +229,21 @@ class Voicebox:
         if frames < self.bundle.codec.config.first_chunk_frames:
             raise BadAudioError(f"the reference recording is too short: {len(reference.pcm)} samples", param=param)
         self._require_room(frames, param)
-        whole = torch.from_numpy(np.ascontiguousarray(pcm[: frames * self.model.hop], dtype=np.float32))
+        pcm = self._at_its_pitch(pcm[: frames * self.model.hop], param)
+        whole = torch.from_numpy(np.ascontiguousarray(pcm, dtype=np.float32))
         latents = self.bundle.codec.encode(whole[None, None].to(self.model.device))[0]
         return np.ascontiguousarray(latents.float().cpu().numpy())
+
+    def _at_its_pitch(self, pcm: Float32, param: str) -> Float32:
+        """As the checkpoint knows speech: at one of its constant pitches, if it has any."""
+        pitches = self.bundle.extras.pitches_hz
+        if not pitches:
+            return pcm
+        wave, rate = pcm.astype(np.float64), self.model.sampling_rate
+        try:
+            return lock_pitch(wave, rate, nearest_pitch(median_pitch([wave], rate), pitches)).astype(np.float32)
+        except ModelError as error:
+            raise BadAudioError(f"the reference recording has {error}", param=param) from None
 
     def _require_room(self, frames: int, param: str) -> None:
         if frames > self.model.positions // 2:
@@ -368,11 +381,11 @@ def load_service(
     specs: Sequence[str],
     *,
     slots: int = 16,
+    kv_memory_bytes: int | None = None,
     threads: int | None = None,
     device: str = "auto",
     codec: str | None = None,
     precision: str = "auto",
-    kv_memory_bytes: int | None = None,
     voices_dir: Path | None = None,
     rules: ReferenceRules | None = None,
     transcriber: Transcriber | None = None,
@@ -405,6 +418,7 @@ def load_service(
             choice = choose_threads(frame_work(largest.sled, largest.codec))
         for bundle in bundles:
             bundle.sled.release_weights()
+    memory = _memory_limit(kv_memory_bytes, device).shared(len(bundles))
     return LocalSpeechService(
         [
             Voicebox(
@@ -412,7 +426,6 @@ def load_service(
             )
             for bundle in bundles
         ],
-    memory = _memory_limit(kv_memory_bytes, device).shared(len(bundles))
         VoiceFolder(voices_dir) if voices_dir is not None else None,
         rules,
         transcriber,

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from lhotse import MonoCut
 
+from sled_tts.model.pitch import PITCHES_HZ, lock_pitch, median_pitch, nearest_pitch
 from sled_tts.model.training.alignment import RATE, Aligned, Aligner
-from sled_tts.model.training.pitch import PITCHES_HZ, lock_pitch, median_pitch, nearest_pitch
 from sled_tts.model.training.synthetic import CorpusItem
 
 Float64 = npt.NDArray[np.float64]

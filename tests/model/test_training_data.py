@@ -15,9 +15,9 @@ from sled_tts.model.errors import ModelError
 
 pytest.importorskip("lhotse", reason="the train extra is not installed")
 
+from sled_tts.model.pitch import lock_pitch, median_pitch, nearest_pitch, pitch_track
 from sled_tts.model.training.alignment import Aligned
 from sled_tts.model.training.manifests import Limits, read_manifest
-from sled_tts.model.training.pitch import lock_pitch, median_pitch, nearest_pitch, pitch_track
 from sled_tts.model.training.recordings import Preparation, prepare_recordings, trim_silence
 from sled_tts.model.training.synthetic import read_audio, read_items
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,13 @@ from structlog.testing import capture_logs
 
 from sled_tts.model.checkpoint import ModelBundle, load_bundle
 from sled_tts.model.generation import seeded_noise
+from sled_tts.model.pitch import median_pitch
 from sled_tts.model.voices import BuiltInVoice, write_voice
+from sled_tts.server.engine.request import Float32
+from sled_tts.server.errors import BadAudioError
+from sled_tts.server.service import Reference
 from sled_tts.server.voices.folder import VoiceFolder
+from sled_tts.server.wiring import Voicebox
 from tests.reference import NaiveSled
 from tests.server.routes.conftest import RATE, Load, write_checkpoint
 from tests.server.routes.loopback import connect, running, speak
@@ -212,3 +218,20 @@ async def test_bad_uploads_are_refused_with_the_reason(load: Load, tmp_path: Pat
             answer = await server.http.request(method, f"{VOICES}/{path}", json=body)
             assert answer.status_code == status, (method, path, answer.text)
         assert [voice["name"] for voice in (await server.http.get(VOICES)).json()["voices"]][:2] == ["Default", "Taken"]
+
+
+def test_recordings_are_re_spoken_at_the_pitches_a_checkpoint_knows(block_folder: Path) -> None:
+    bundle = load_bundle(str(block_folder))
+    flat = replace(bundle, extras=replace(bundle.extras, pitches_hz=(110.0,)))
+    seen: list[Float32] = []
+    codec_encode = bundle.codec.encode
+    object.__setattr__(bundle.codec, "encode", lambda wave: seen.append(wave[0, 0].numpy()) or codec_encode(wave))
+    recording = Reference(voiced(1.0, RATE).astype(np.float32), RATE, SAID)
+    for checkpoint in (bundle, flat):
+        Voicebox(checkpoint, slots=1, device="cpu").encode(recording)
+    own, locked = (median_pitch([wave.astype(np.float64)], RATE) for wave in seen)
+    assert own == pytest.approx(median_pitch([recording.pcm.astype(np.float64)], RATE), rel=0.02)
+    assert locked == pytest.approx(110, rel=0.02)
+    assert abs(own / locked - 1) > 0.05
+    with pytest.raises(BadAudioError, match="no voiced speech"):
+        Voicebox(flat, slots=1, device="cpu").encode(Reference(silence(1.0, RATE).astype(np.float32), RATE, SAID))

@@ -35,7 +35,7 @@ def median_pitch(waves: Iterable[Float64], rate: int) -> float:
     """Median voiced pitch of some recordings of one speaker, Hz. Raises ModelError when nothing is voiced."""
     voiced = np.concatenate([(track := pitch_track(wave, rate)[0])[track > 0] for wave in waves])
     if not len(voiced):
-        raise ModelError("no voiced speech in the recordings")
+        raise ModelError("no voiced speech")
     return float(np.median(voiced))
 
 
