@@ -266,7 +266,7 @@ async def test_hostile_frames_end_the_connection_and_free_its_slots(frame: str |
 )
 async def test_wrong_fields_end_their_context_only(wrong: dict[str, Any]) -> None:
     service = SineService()
-    async with running(service) as server:
+    async with running(service, max_stream_chars=10_000) as server:
         async with connect(url(server)) as socket:
             await send(socket, text("good", "x"), {"context_id": "bad"} | wrong)
             while "error" not in (message := await receive(socket)):
