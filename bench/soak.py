@@ -124,7 +124,8 @@ async def run(options: argparse.Namespace, target: Target, server: ServerProcess
     watching = asyncio.create_task(soak.watch(60.0))
     stopping = asyncio.create_task(stop.wait())
     everybody = asyncio.gather(*talking)
-    await asyncio.wait({everybody, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    first: set[asyncio.Future[Any]] = {everybody, stopping}
+    await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
     for task in (*talking, watching, stopping):
         task.cancel()
     faults = await asyncio.gather(*talking, return_exceptions=True)
