@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
-import soundfile
 
 from tests.interop.conftest import Live
 from tests.interop.listening import assert_spoken, from_int16, paragraph
+from tests.server.audio.decoding import hear
 
 pytestmark = [
     pytest.mark.interop,
@@ -90,25 +89,24 @@ async def test_an_interruption_and_what_follows(live: Live) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "content"),
+    ("options", "magic"),
     [
-        ({"encoding": "linear16", "container": "wav", "sample_rate": 24_000}, "WAV"),
-        ({"encoding": "mp3"}, "MP3"),
-        ({"encoding": "flac", "sample_rate": 48_000}, "FLAC"),
-        ({"encoding": "opus", "container": "ogg"}, "OGG"),
+        ({"encoding": "linear16", "container": "wav", "sample_rate": 24_000}, b"RIFF"),
+        ({"encoding": "mp3"}, b"ID3"),
+        ({"encoding": "flac", "sample_rate": 48_000}, b"fLaC"),
+        ({"encoding": "opus", "container": "ogg"}, b"OggS"),
     ],
 )
-async def test_rest(live: Live, options: dict[str, Any], content: str) -> None:
+async def test_rest(live: Live, options: dict[str, Any], magic: bytes) -> None:
     text = paragraph(0)
     seeded = {"additional_query_parameters": {"seed": 1}}
     async with client(live) as api:
         answer = api.speak.v1.audio.generate(text=text, request_options=seeded, **options)
         pieces = [piece async for piece in answer]
-    with soundfile.SoundFile(io.BytesIO(b"".join(pieces))) as file:
-        assert file.format == content
-        # A streamed header does not know how much follows.
-        wave = file.read(frames=file.samplerate * 60, dtype="float32")
-        assert_spoken(wave, file.samplerate, text)
+    data = b"".join(pieces)
+    assert data.startswith(magic)
+    heard = hear(data)
+    assert_spoken(heard.pcm, heard.rate, text)
 
 
 async def test_a_bad_request_is_an_api_error(live: Live) -> None:
