@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     ws_send_timeout_s: float = Field(default=60.0, gt=0)
     ws_max_contexts: int = Field(default=16, ge=1, le=1024)
     accept_unknown_voices: bool = False
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
     wyoming_port: int | None = Field(default=None, ge=0, le=65535)
     shutdown_timeout_s: int = Field(default=10, ge=0)
 

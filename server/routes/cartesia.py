@@ -27,7 +27,7 @@ from sled_tts.server.routes import cartesia_messages as wire_format
 from sled_tts.server.routes.cartesia_context import CartesiaContext, End, Flush, FlushDone, Say
 from sled_tts.server.routes.cartesia_messages import Generate, context_id_of, parse_generate
 from sled_tts.server.routes.contexts import IdleClock, Wire, converse, forward, report, substitute_voice
-from sled_tts.server.routes.state import AppState, new_seed
+from sled_tts.server.routes.state import AppState
 from sled_tts.server.service import Utterance, UtteranceOptions
 
 router = APIRouter()
@@ -46,7 +46,7 @@ def options_for(request: Generate, state: AppState, kind: str) -> UtteranceOptio
     # The service's own model names all mean whatever is loaded here.
     name = None if request.model_id.startswith("sonic") else request.model_id
     return UtteranceOptions(
-        new_seed() if request.seed is None else request.seed,
+        state.seed(request.seed),
         request.cfg_scale,
         model=state.resolve_model(name, kind).name,
         voice=substitute_voice(state, request.voice_id),

@@ -10,7 +10,7 @@ from sled_tts.server.audio.formats import AudioFormat, Codec
 from sled_tts.server.errors import InvalidParameterError
 from sled_tts.server.routes.contexts import substitute_voice
 from sled_tts.server.routes.replies import from_validation
-from sled_tts.server.routes.state import AppState, new_seed
+from sled_tts.server.routes.state import AppState
 from sled_tts.server.service import LoadedModel, UtteranceOptions
 
 # Encoding: codec without a container, default rate (Hz) as the service documents it, containers.
@@ -67,7 +67,7 @@ class SpeakQuery(BaseModel):
     def options(self, state: AppState, model: LoadedModel) -> UtteranceOptions:
         """Raises VoiceNotFoundError."""
         voice = None if self.stock_voice else substitute_voice(state, self.model)
-        seed = new_seed() if self.seed is None else self.seed
+        seed = state.seed(self.seed)
         return UtteranceOptions(seed, self.cfg_scale, model=model.name, voice=voice)
 
 

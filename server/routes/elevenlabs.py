@@ -27,7 +27,7 @@ from sled_tts.server.routes.contexts import IdleClock, Wire, converse, report, s
 from sled_tts.server.routes.elevenlabs_context import Abort, Action, Context, Final
 from sled_tts.server.routes.elevenlabs_messages import Incoming, Query, output_format, parse_incoming, parse_query
 from sled_tts.server.routes.elevenlabs_speaker import Speaker
-from sled_tts.server.routes.state import AppState, new_seed
+from sled_tts.server.routes.state import AppState
 from sled_tts.server.service import UtteranceOptions
 
 router = APIRouter()
@@ -60,7 +60,7 @@ def options_for(
     # The service's own model names all mean whatever is loaded here.
     name = wanted.model_id if wanted.model_id and not wanted.model_id.startswith("eleven_") else None
     return UtteranceOptions(
-        new_seed() if wanted.seed is None else wanted.seed,
+        app.seed(wanted.seed),
         wanted.cfg_scale,
         model=app.resolve_model(name, kind).name,
         voice=substitute_voice(app, voice_id),

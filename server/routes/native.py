@@ -34,7 +34,7 @@ from sled_tts.server.routes.native_messages import (
 )
 from sled_tts.server.routes.native_speaker import Speaker
 from sled_tts.server.routes.replies import error_body, send_denial
-from sled_tts.server.routes.state import AppState, new_seed, state_of
+from sled_tts.server.routes.state import AppState, state_of
 from sled_tts.server.service import UtteranceOptions
 
 router = APIRouter()
@@ -120,7 +120,7 @@ class Connection:
         if self.task is not None and not self.task.done():
             raise ProtocolError("start while an utterance is under way; wait for done, or cancel it", param="type")
         model = self.state.resolve_model(start.model, "streaming")
-        seed = new_seed() if start.seed is None else start.seed
+        seed = self.state.seed(start.seed)
         max_frames = None if start.max_seconds is None else max(1, round(start.max_seconds * model.frame_rate))
         options = UtteranceOptions(
             seed,

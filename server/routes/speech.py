@@ -17,7 +17,7 @@ from sled_tts.server.routes.openai_events import MEDIA_TYPE as EVENT_STREAM
 from sled_tts.server.routes.openai_events import speech_events
 from sled_tts.server.routes.speech_body import SpeechBody
 from sled_tts.server.routes.speech_stream import SpeechResponse, SpokenBody
-from sled_tts.server.routes.state import AppState, State, new_seed
+from sled_tts.server.routes.state import AppState, State
 from sled_tts.server.service import LoadedModel, Reference, Utterance, UtteranceOptions
 from sled_tts.server.voices.recordings import read_reference
 from sled_tts.server.voices.setup import reference_rules
@@ -84,7 +84,7 @@ async def _start(body: SpeechBody, state: AppState) -> tuple[Utterance, int]:
     if not body.input.strip():
         raise EmptyInputError("input holds nothing to say", param="input")
     model = state.resolve_model(body.model, "offline")
-    seed = new_seed() if body.seed is None else body.seed
+    seed = state.seed(body.seed)
     # Cheap refusals come before a recording is decoded.
     _format(body, model.sampling_rate)
     reference = await _reference(body, state)

@@ -44,6 +44,13 @@ class AppState:
         if not self.service.alive:
             raise NotReadyError("the engine has stopped")
 
+    def seed(self, asked: int | None) -> int:
+        """What a request asked for, or else the operator's, or else a random one; reported back where there is room
+        for it, so that the audio can be had again."""
+        if asked is not None:
+            return asked
+        return secrets.randbelow(2**31) if self.settings.seed is None else self.settings.seed
+
     def resolve_model(self, name: str | None, preferred_kind: str) -> LoadedModel:
         """The named model; without a name (or under OpenAI's names) the first of a kind, or else the first.
 
@@ -57,11 +64,6 @@ class AppState:
                 return model
         loaded = ", ".join(model.name for model in models)
         raise NotFoundError(f"model {name!r} is not loaded; loaded: {loaded}", param="model")
-
-
-def new_seed() -> int:
-    """For requests without a seed; reported back so that the audio can be had again."""
-    return secrets.randbelow(2**31)
 
 
 def state_of_app(app: Starlette) -> AppState:

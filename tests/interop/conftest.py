@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -29,7 +29,11 @@ def live() -> Iterator[Live]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(os.environ, "SLED_TTS_WYOMING_PORT", str(port))
-        with running_server("http://127.0.0.1:9", None, start=True) as url:
-            yield Live(url, port)
+    with ExitStack() as serving:
+        # Only for that process: servers that tests run in this one must not want its port.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SLED_TTS_WYOMING_PORT", str(port))
+            # Most of these clients cannot send a seed, and not every reading of the built-in voice is recognised.
+            patch.setenv("SLED_TTS_SEED", "1")
+            url = serving.enter_context(running_server("http://127.0.0.1:9", None, start=True))
+        yield Live(url, port)

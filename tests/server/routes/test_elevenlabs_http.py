@@ -89,3 +89,11 @@ def test_without_words_every_character_is_told_once_in_order(seconds: float) -> 
     for one, after in pairwise(told):
         assert one.start_s + one.duration_s == pytest.approx(after.start_s)
     assert told[-1].start_s + told[-1].duration_s <= 20 * seconds + 1e-9
+
+
+async def test_the_operators_seed_is_for_requests_without_one() -> None:
+    service = SineService()
+    async with running(service, seed=7) as server:
+        for body in ({"text": "x"}, {"text": "x", "seed": 3}):
+            assert (await server.http.post(BASE, json=body)).status_code == 200
+    assert [one.options.seed for one in service.utterances] == [7, 3]
