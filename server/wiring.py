@@ -272,8 +272,19 @@ class Voicebox:
             elif isinstance(event, Finished):
                 if event.ttfa_s is None or event.rtf is None:
                     break
+                self._enter_voices(ids)
                 return WarmUp(self.model.name, event.ttfa_s, event.rtf, samples / self.model.sampling_rate)
         raise EngineError(f"the warm-up synthesis of {self.model.name} gave no audio")
+
+    def _enter_voices(self, ids: tuple[int, ...]) -> None:
+        """Read and decode the other built-in voices' prompt blocks, which are kept from then on."""
+        for _, spoken in self.speaker.own[1:]:
+            prompt, _ = self.prompt(spoken)
+            if prompt is not None and prompt.ids:
+                request = SynthesisRequest("warm-up", self.mode, seed=0, token_ids=ids, prompt=prompt, max_frames=1)
+                for event in self.bridge.run(request):
+                    if isinstance(event, Failed):
+                        raise event.error
 
 
 class LocalSpeechService:
