@@ -14,7 +14,7 @@ import pytest
 from sled_tts.server.engine.request import FinishReason
 from tests.interop.conftest import Live
 from tests.interop.listening import assert_spoken, from_int16, paragraph
-from tests.server.audio.decoding import hear, lag
+from tests.server.audio.decoding import hear
 from tests.server.routes.fakes import MODEL, Script, SineService
 from tests.server.routes.loopback import Running, eventually, running
 
@@ -49,7 +49,8 @@ async def test_every_format_says_the_same(live: Live) -> None:
         pcm = from_int16((await api.audio.speech.create(**body, response_format="pcm")).content)
         for kind in ("mp3", "opus", "aac", "flac", "wav"):
             heard = hear((await api.audio.speech.create(**body, response_format=kind)).content).at(24_000)
-            late = lag(heard, pcm, 3_000)
+            # Over the whole of it: a steady vowel alone is as alike one pitch period later.
+            late = int(np.argmax(np.correlate(np.pad(heard, (0, 3_000)), pcm, "valid")[:3_000]))
             assert np.corrcoef(heard[late : late + pcm.size], pcm[: heard.size - late])[0, 1] > 0.95, kind
             assert pcm.size - 4 <= heard.size - late < pcm.size + 4_800, kind
 
