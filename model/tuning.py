@@ -13,8 +13,10 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.sled import Sled
 
-# A thread more must earn its keep: the event loop and the audio encoders want a core as well.
-_WORTHWHILE = 0.9
+# More threads must earn their keep: the event loop and the audio encoders want a core as well, and threads that wait
+# for each other on a shared core cost more than they save. Through the server on two cores, a small model that two
+# threads alone step faster served half as many streams with them (docs/benchmarks.md).
+_WORTHWHILE = 0.7
 _FRAMES_A_CHUNK = 4
 _PAST = 64
 
@@ -38,7 +40,7 @@ def thread_candidates(cores: int | None = None) -> tuple[int, ...]:
 
 
 def pick(times: Sequence[tuple[int, float]]) -> int:
-    """The smallest number of threads that no larger one beats by a tenth."""
+    """The smallest number of threads that no larger one beats by three tenths."""
     chosen, best = times[0]
     for threads, seconds in times[1:]:
         if seconds < _WORTHWHILE * best:

@@ -25,12 +25,13 @@ def _threads_as_before() -> Iterator[None]:
         ([(1, 10.0)], 1),
         ([(1, 10.0), (2, 5.6)], 2),
         ([(1, 10.0), (2, 9.5)], 1),
-        ([(1, 10.0), (2, 9.5), (4, 8.0)], 4),
+        ([(1, 10.0), (2, 9.5), (4, 6.5)], 4),
+        ([(1, 10.0), (2, 7.5), (4, 7.2)], 1),
         ([(1, 10.0), (2, 5.0), (4, 4.8)], 2),
         ([(1, 10.0), (2, 12.0), (4, 15.0)], 1),
     ],
 )
-def test_a_thread_more_must_bring_a_tenth(times: list[tuple[int, float]], chosen: int) -> None:
+def test_more_threads_must_save_three_tenths(times: list[tuple[int, float]], chosen: int) -> None:
     assert pick(times) == chosen
 
 
