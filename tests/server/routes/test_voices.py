@@ -20,8 +20,8 @@ from sled_tts.model.voices import BuiltInVoice, write_voice
 from sled_tts.server.engine.request import Float32
 from sled_tts.server.errors import BadAudioError
 from sled_tts.server.service import Reference
+from sled_tts.server.voicebox import Voicebox
 from sled_tts.server.voices.folder import VoiceFolder
-from sled_tts.server.wiring import Voicebox
 from tests.reference import NaiveSled
 from tests.server.routes.conftest import RATE, Load, write_checkpoint
 from tests.server.routes.loopback import connect, running, speak
