@@ -16,10 +16,10 @@ from websockets.exceptions import InvalidStatus
 
 from sled_tts.server.engine.request import FinishReason
 from sled_tts.server.routes.cartesia import CartesiaSession
-from sled_tts.server.routes.contexts import Wire
 from tests.server.routes.conftest import Load
 from tests.server.routes.fakes import HOP, MODEL, RATE, Script, SineService
 from tests.server.routes.loopback import Running, closed, connect, eventually, running, send
+from tests.server.routes.watching import watch
 
 RAW = {"container": "raw", "encoding": "pcm_s16le", "sample_rate": RATE}
 
@@ -284,21 +284,8 @@ WORDS = "some words to learn from and some more words that follow "
 async def test_barge_in_silences_at_once_and_others_go_on(
     load: Load, streaming_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[tuple[float, Any]] = []
-    heard_at: list[float] = []
-    send_message, handle = Wire.send, CartesiaSession.handle
-
-    async def watched_send(self: Wire, message: Any) -> None:
-        await send_message(self, message)
-        sent.append((time.perf_counter(), message))
-
-    async def watched_handle(self: CartesiaSession, message: dict[str, Any]) -> None:
-        if message.get("cancel"):
-            heard_at.append(time.perf_counter())
-        await handle(self, message)
-
-    monkeypatch.setattr(Wire, "send", watched_send)
-    monkeypatch.setattr(CartesiaSession, "handle", watched_handle)
+    seen = watch(monkeypatch, CartesiaSession, lambda message: bool(message.get("cancel")))
+    sent, heard_at = seen.sent, seen.heard_at
     async with running(load(streaming_folder)) as server, connect(url(server)) as socket:
         await send(socket, request("a", WORDS * 20), request("b", WORDS, seed=3))
         while (await receive(socket))["context_id"] != "a":

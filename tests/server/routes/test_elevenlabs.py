@@ -16,11 +16,11 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
 from sled_tts.server.engine.request import FinishReason
-from sled_tts.server.routes.contexts import Wire
 from sled_tts.server.routes.elevenlabs import ElevenLabsSession
 from tests.server.routes.conftest import Load
 from tests.server.routes.fakes import HOP, MODEL, RATE, Script, SineService
 from tests.server.routes.loopback import Running, closed, connect, eventually, running, send
+from tests.server.routes.watching import watch
 
 PCM = "output_format=pcm_16000"
 
@@ -345,21 +345,8 @@ WORDS = "some words to learn from and some more words that follow "
 async def test_barge_in_silences_at_once_and_others_go_on(
     load: Load, streaming_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[tuple[float, Any]] = []
-    heard_at: list[float] = []
-    send_message, handle = Wire.send, ElevenLabsSession.handle
-
-    async def watched_send(self: Wire, message: Any) -> None:
-        await send_message(self, message)
-        sent.append((time.perf_counter(), message))
-
-    async def watched_handle(self: ElevenLabsSession, message: dict[str, Any]) -> None:
-        if message.get("close_context"):
-            heard_at.append(time.perf_counter())
-        await handle(self, message)
-
-    monkeypatch.setattr(Wire, "send", watched_send)
-    monkeypatch.setattr(ElevenLabsSession, "handle", watched_handle)
+    seen = watch(monkeypatch, ElevenLabsSession, lambda message: bool(message.get("close_context")))
+    sent, heard_at = seen.sent, seen.heard_at
     async with running(load(streaming_folder)) as server, connect(url(server)) as socket:
         await send(socket, text("a", WORDS * 20), text("b", WORDS * 20))
         while (await receive(socket))["contextId"] != "a":
