@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from sled_tts.model.interleave import training_layout
 from sled_tts.model.tokenizer import PAD, Tokenizer
 from sled_tts.model.training.layout import NO_PROMPT, PromptSpan
 from sled_tts.model.training.synthetic import CorpusItem, read_audio, read_items
+from sled_tts.model.training.workers import Workers
 
 
 @torch.inference_mode()
@@ -84,12 +86,40 @@ class Batch:
         )
 
 
+class LatentFrames(Protocol):
+    """Latents of a corpus, one utterance after the other: an array `[F, D]`, or what can be read like one."""
+
+    def __getitem__(self, span: slice, /) -> np.ndarray: ...
+
+
+class TrainingData(Protocol):
+    """What a network can be trained on: a corpus, or one that is read piece by piece.
+
+    A lane is a sequence of windows, each of which fits in memory; a process reads the lanes of its micro-batches.
+    """
+
+    @property
+    def phone_names(self) -> list[str]: ...
+
+    def lanes(self, wanted: int) -> int:
+        """How many lanes there are when `wanted` micro-batches make a step: that many, or one for all."""
+
+    def window(self, lane: int, lanes: int, number: int) -> Corpus:
+        """Window `number` of a lane, counted on over the epochs."""
+
+    def windows(self) -> Iterator[Corpus]:
+        """Every utterance once, in order."""
+
+    def describe(self) -> str:
+        """What must not change when a run is resumed."""
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Encoded utterances with one normalisation for all: the network sees `(latent - mean) / std`."""
 
     items: list[CorpusItem]
-    latents: np.ndarray
+    latents: LatentFrames
     mean: Tensor
     std: float
     phone_names: list[str]
@@ -101,13 +131,21 @@ class Corpus:
         data = np.load(latents, mmap_mode="r")
         sample = torch.from_numpy(np.asarray(data[:200_000], dtype=np.float32))
         mean = sample.mean(0)
-        kept = [
-            item
-            for item in read_items(folder)
-            if n is None or m is None or _text_leads(len(tokenizer.encode(item.text)), item.frames, n, m)
-        ]
+        kept = lasting(read_items(folder), tokenizer, n, m)
         names = sorted({phone for item in kept for phone in item.phones})
         return cls(kept, data, mean, float((sample - mean).std()), names, tokenizer)
+
+    def lanes(self, wanted: int) -> int:
+        return 1
+
+    def window(self, lane: int, lanes: int, number: int) -> Corpus:
+        return self
+
+    def windows(self) -> Iterator[Corpus]:
+        yield self
+
+    def describe(self) -> str:
+        return f"{len(self.items)} utterances, {sum(item.frames for item in self.items)} frames"
 
     def utterance(self, item: CorpusItem, *, lower: bool = False, prompt: CorpusItem | None = None) -> Utterance:
         """`item`, spoken after `prompt` when one is given."""
@@ -120,6 +158,13 @@ class Corpus:
             phones=torch.tensor([index[phone] for phone in item.phones] or [-1] * item.frames),
         )
         return spoken if prompt is None else spoken.after(self.utterance(prompt, lower=lower))
+
+
+def lasting(items: Iterable[CorpusItem], tokenizer: Tokenizer, n: int | None, m: int | None) -> list[CorpusItem]:
+    """The utterances whose speech lasts until all their text is read; all of them without interleaving."""
+    if n is None or m is None:
+        return list(items)
+    return [item for item in items if _text_leads(len(tokenizer.encode(item.text)), item.frames, n, m)]
 
 
 def _text_leads(tokens: int, frames: int, n: int, m: int) -> bool:
@@ -158,52 +203,84 @@ Pair = tuple[CorpusItem | None, CorpusItem]
 
 
 @dataclass
-class PairedBatches:
-    """Batches of (prompt, item) whose padded size stays within `positions`; batch i is a function of the seed and i.
+class _Place:
+    """The batches of one window of a lane; `first` is the number of its first batch within the lane."""
 
-    An epoch holds every utterance once; prompts are drawn anew each epoch among the same speaker's short utterances.
+    window: int
+    first: int
+    corpus: Corpus
+    batches: list[list[Pair]]
+
+
+@dataclass
+class PairedBatches:
+    """Batches of (prompt, item) whose padded size stays within `positions`, with the corpus they are from; batch i is
+    a function of the seed and i.
+
+    Batch i is the (i // lanes)-th of lane i % lanes. A window holds each of its utterances once an epoch; prompts are
+    drawn anew each time among the same speaker's short utterances of the window. Its state is where each lane is,
+    which only saves reading everything before again.
     """
 
-    corpus: Corpus
+    data: TrainingData
     positions: int
     pairing: Pairing
     seed: int
-    _sizes: list[int] = field(init=False, repr=False)
-    _candidates: dict[str, list[int]] = field(init=False, repr=False)
-    _epoch: list[list[Pair]] = field(default_factory=list, init=False, repr=False)
-    _number: int = field(default=-1, init=False, repr=False)
-    _first: int = field(default=0, init=False, repr=False)
+    lanes: int = 1
+    _places: dict[int, _Place] = field(default_factory=dict, init=False, repr=False)
+    _starts: dict[int, tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        items, tokenizer = self.corpus.items, self.corpus.tokenizer
-        self._sizes = [item.frames + len(tokenizer.encode(item.text)) for item in items]
-        self._candidates = {}
-        for index, item in enumerate(items):
-            if item.frames <= self.pairing.max_frames:
-                self._candidates.setdefault(item.speaker, []).append(index)
-
-    def __getitem__(self, index: int) -> list[Pair]:
+    def __getitem__(self, index: int) -> tuple[Corpus, list[Pair]]:
         """Batch `index >= 0`. Going forward is cheap; going back starts over."""
-        if index < self._first:
-            self._epoch, self._number, self._first = [], -1, 0
-        while index >= self._first + len(self._epoch):
-            self._first += len(self._epoch)
-            self._number += 1
-            self._epoch = self._make_epoch(np.random.default_rng([self.seed, self._number]))
-        return self._epoch[index - self._first]
+        number, lane = divmod(index, self.lanes)
+        place = self._places.get(lane)
+        if place is None or number < place.first:
+            window, first = self._starts.get(lane, (0, 0))
+            place = self._open(lane, *((window, first) if first <= number else (0, 0)))
+        while number >= place.first + len(place.batches):
+            place = self._open(lane, place.window + 1, place.first + len(place.batches))
+        return place.corpus, place.batches[number - place.first]
 
-    def _make_epoch(self, rng: np.random.Generator) -> list[list[Pair]]:
-        items = self.corpus.items
-        prompts: list[int | None] = []
-        for index, item in enumerate(items):
-            others = self._candidates.get(item.speaker, [])
-            drawn = others[rng.integers(len(others))] if others and rng.random() < self.pairing.share else index
-            prompts.append(None if drawn == index else drawn)
-        lengths = [own + (0 if p is None else self._sizes[p]) for own, p in zip(self._sizes, prompts, strict=True)]
-        return [
-            [(None if (p := prompts[i]) is None else items[p], items[i]) for i in batch]
-            for batch in _one_epoch(lengths, self.positions, rng)
-        ]
+    def share(self, workers: Workers) -> None:
+        """Learn from all processes where every lane is, before the state is saved."""
+        if workers.size > self.lanes:  # a corpus in memory, in which going forward is cheap
+            return
+        own = [(p.window, p.first) if (p := self._places.get(lane)) else (0, 0) for lane in range(self.lanes)]
+        summed = [round(value) for value in workers.total([float(number) for place in own for number in place])]
+        self._starts = {lane: (summed[2 * lane], summed[2 * lane + 1]) for lane in range(self.lanes)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"starts": [list(self._starts.get(lane, (0, 0))) for lane in range(self.lanes)]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._places = {}
+        self._starts = {lane: (window, first) for lane, (window, first) in enumerate(state["starts"])}
+
+    def _open(self, lane: int, window: int, first: int) -> _Place:
+        corpus = self.data.window(lane, self.lanes, window)
+        rng = np.random.default_rng([self.seed, lane, window])
+        place = _Place(window, first, corpus, _paired_epoch(corpus, self.positions, self.pairing, rng))
+        self._places[lane] = place
+        return place
+
+
+def _paired_epoch(corpus: Corpus, positions: int, pairing: Pairing, rng: np.random.Generator) -> list[list[Pair]]:
+    items, tokenizer = corpus.items, corpus.tokenizer
+    sizes = [item.frames + len(tokenizer.encode(item.text)) for item in items]
+    candidates: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        if item.frames <= pairing.max_frames:
+            candidates.setdefault(item.speaker, []).append(index)
+    prompts: list[int | None] = []
+    for index, item in enumerate(items):
+        others = candidates.get(item.speaker, [])
+        drawn = others[rng.integers(len(others))] if others and rng.random() < pairing.share else index
+        prompts.append(None if drawn == index else drawn)
+    lengths = [own + (0 if p is None else sizes[p]) for own, p in zip(sizes, prompts, strict=True)]
+    return [
+        [(None if (p := prompts[i]) is None else items[p], items[i]) for i in batch]
+        for batch in _one_epoch(lengths, positions, rng)
+    ]
 
 
 def _one_epoch(lengths: Sequence[int], positions: int, rng: np.random.Generator) -> Iterator[list[int]]:

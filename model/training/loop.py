@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
-from sled_tts.model.training.batches import Batch, Corpus, PairedBatches, Pairing, collate
+from sled_tts.model.training.batches import Batch, PairedBatches, Pairing, TrainingData, collate
 from sled_tts.model.training.objective import Counts, Objective, micro_batch_loss
 from sled_tts.model.training.resume import RunState, save_checkpoint
 from sled_tts.model.training.schedule import linear_schedule
@@ -75,7 +75,7 @@ class _MicroBatch:
 
 
 def train_sled(
-    corpus: Corpus,
+    data: TrainingData,
     config: SledConfig,
     training: SledTraining,
     checkpoint: Path,
@@ -94,25 +94,24 @@ def train_sled(
     `.run` file of a run with other settings; what was saved last stays as it was.
     """
     workers = workers or Workers()
-    run = _begin(corpus, config, training, start, workers)
-    settings = _settings(training, config, corpus)
+    lanes = data.lanes(workers.size * training.accumulation)
+    batches = PairedBatches(data, training.positions, training.prompts, training.seed, lanes)
+    model, head, optimiser = _begin(data, config, training, start, workers)
+    run = RunState(0, {"model": model, "head": head, "optimiser": optimiser, "batches": batches})
+    settings = _settings(training, config, data, lanes)
     resume = checkpoint.with_name(checkpoint.name + ".run")
     if resume.exists():
         run.restore(resume, settings)
-    model, head = run.model, run.head
-    assert isinstance(model, Sled)
-    assert isinstance(head, nn.Linear)
     trained = [*model.parameters(), *head.parameters()]
-    batches = PairedBatches(corpus, training.positions, training.prompts, training.seed)
     began, window = time.monotonic(), list[list[float]]()
     while run.step < training.steps:
         lr = linear_schedule(run.step, steps=training.steps, warmup=training.warmup, peak=training.lr)
-        for group in run.optimiser.param_groups:
+        for group in optimiser.param_groups:
             group["lr"] = lr
-        micro = [_micro_batch(corpus, batches, training, config, index) for index in _own(run.step, training, workers)]
+        micro = [_micro_batch(batches, training, config, index) for index in _own(run.step, training, workers)]
         counts = np.sum([Counts.of(m.batch).as_list() for m in micro], axis=0)
         total = Counts(*workers.total(counts.tolist()))
-        run.optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad(set_to_none=True)
         figures = np.zeros(3)
         for m in micro:
             loss, own = micro_batch_loss(
@@ -127,14 +126,17 @@ def train_sled(
         gradient = nn.utils.clip_grad_norm_(model.parameters(), training.clip)
         if not bool(torch.isfinite(gradient)):
             raise ModelError(f"the gradient is not finite at step {run.step}; lower the lr")
-        run.optimiser.step()
+        optimiser.step()
         run.step += 1
         window.append([*figures.tolist(), float(gradient)])
         if report is not None and workers.leads and run.step % training.report_every == 0:
             energy, stop, right, norm = np.mean(window, axis=0).tolist()
             report(StepReport(run.step, time.monotonic() - began, lr, energy, stop, right, norm))
             window = []
-        if workers.leads and (run.step % training.save_every == 0 or run.step == training.steps):
+        if run.step % training.save_every and run.step != training.steps:
+            continue
+        batches.share(workers)
+        if workers.leads:
             save_checkpoint(model, checkpoint)
             run.save(resume, settings)
             if saved is not None:
@@ -144,14 +146,14 @@ def train_sled(
 
 
 def _begin(
-    corpus: Corpus, config: SledConfig, training: SledTraining, start: Sled | None, workers: Workers
-) -> RunState:
+    data: TrainingData, config: SledConfig, training: SledTraining, start: Sled | None, workers: Workers
+) -> tuple[Sled, nn.Linear, torch.optim.Optimizer]:
     """Fresh weights from the seed, the same in every process."""
     torch.manual_seed(training.seed)
     model = Sled(config) if start is None else start
     if start is None:
         model.init_weights()
-    head = nn.Linear(config.hidden_size, max(1, len(corpus.phone_names)))
+    head = nn.Linear(config.hidden_size, max(1, len(data.phone_names)))
     model.to(workers.device).train().requires_grad_(True)
     head.to(workers.device)
     both: list[Tensor] = [*model.parameters(), *head.parameters()]
@@ -162,7 +164,7 @@ def _begin(
         ],
         betas=training.betas,
     )
-    return RunState(0, model, head, optimiser)
+    return model, head, optimiser
 
 
 def _own(step: int, training: SledTraining, workers: Workers) -> range:
@@ -172,24 +174,26 @@ def _own(step: int, training: SledTraining, workers: Workers) -> range:
 
 
 def _micro_batch(
-    corpus: Corpus, batches: PairedBatches, training: SledTraining, config: SledConfig, index: int
+    batches: PairedBatches, training: SledTraining, config: SledConfig, index: int
 ) -> _MicroBatch:
     rng = np.random.default_rng([training.seed, index, 1])
+    corpus, pairs = batches[index]
     utterances = [
         corpus.utterance(item, lower=bool(rng.random() < training.lower_case), prompt=prompt)
-        for prompt, item in batches[index]
+        for prompt, item in pairs
     ]
     pacing = training.pacings[int(rng.integers(len(training.pacings)))] if training.pacings else None
     batch = collate(utterances, left_pad_text=not config.is_streaming)
     return _MicroBatch(batch, [training.seed, index, 2], pacing)
 
 
-def _settings(training: SledTraining, config: SledConfig, corpus: Corpus) -> dict[str, Any]:
+def _settings(training: SledTraining, config: SledConfig, data: TrainingData, lanes: int) -> dict[str, Any]:
     """What must be the same for a run to go on as it began. How often it saves or reports may change."""
     plain = asdict(training)
     del plain["save_every"], plain["report_every"]
     # As text: what is compared has been through a file.
     return {name: repr(value) for name, value in plain.items()} | {
         "config": repr(config),
-        "corpus": f"{len(corpus.items)} utterances, {sum(item.frames for item in corpus.items)} frames",
+        "data": data.describe(),
+        "lanes": lanes,
     }

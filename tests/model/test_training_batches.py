@@ -53,8 +53,9 @@ def first_epoch(corpus: Corpus, pairing: Pairing, positions: int) -> Iterator[li
     batches = PairedBatches(corpus, positions, pairing, seed=3)
     seen = index = 0
     while seen < len(corpus.items):
-        yield batches[index]
-        seen += len(batches[index])
+        _, pairs = batches[index]
+        yield pairs
+        seen += len(pairs)
         index += 1
 
 
@@ -162,7 +163,7 @@ def test_accumulated_batches_weigh_by_their_frames(corpus: Corpus, tmp_path: Pat
     head = nn.Linear(model.config.hidden_size, len(corpus.phone_names))
     parts = []
     for index in (0, 1):
-        micro = _micro_batch(corpus, batches, plain, streaming_config(), index)
+        micro = _micro_batch(batches, plain, streaming_config(), index)
         alone = Counts.of(micro.batch)
         figures = micro_batch_loss(model, head, micro.batch, plain.objective, micro.seed, alone)[1]
         parts.append((figures[0], alone.frames))
@@ -173,7 +174,7 @@ def test_accumulated_batches_weigh_by_their_frames(corpus: Corpus, tmp_path: Pat
 def test_several_pacings_in_one_run(corpus: Corpus, tmp_path: Path) -> None:
     training = replace(SHORT, pacings=((2, 4), (6, 11)))
     batches = PairedBatches(corpus, 250, Pairing(), 0)
-    seen = {_micro_batch(corpus, batches, training, streaming_config(), i).pacing for i in range(12)}
+    seen = {_micro_batch(batches, training, streaming_config(), i).pacing for i in range(12)}
     assert seen == {(2, 4), (6, 11)}
     _, reports = run(corpus, training, tmp_path / "sled.safetensors")
     assert len(reports) == 12
