@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,12 @@ class Balancer:
             norm = self._running_norm(name, float(gradient.flatten(1).norm(dim=1).mean()))
             balanced += gradient * (self.weights[name] * share / (norm + 1e-12))
         return balanced
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"norms": dict(self._norms)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._norms = dict(state["norms"])
 
     def _running_norm(self, name: str, norm: float) -> float:
         """Mean of the norms seen, the newest weighing most; corrected for its short start."""

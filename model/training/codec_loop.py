@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.codec.networks import init_for_training
 from sled_tts.model.errors import ModelError
+from sled_tts.model.training.resume import RunState, save_codec, step_randomness
 from sled_tts.model.training.spectral import MelLoss, waveform_loss
 from sled_tts.model.training.synthetic import read_audio
 from sled_tts.model.training.vq import EmaCodebooks
@@ -44,7 +47,18 @@ class CodecTraining:
     quantize: bool = False
     commitment_weight: float = 0.25
     rvq_latents: int = 20_000
+    save_every: int = 200
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class CodecReport:
+    """One step; `snr` in dB."""
+
+    step: int
+    seconds: float
+    loss: float
+    snr: float
 
 
 class _Envelope(nn.Module):
@@ -68,13 +82,25 @@ class _Envelope(nn.Module):
 
 
 def train_codec(
-    corpus: Path, config: CodecConfig, training: CodecTraining, out: Path, *, start: Codec | None = None
+    corpus: Path,
+    config: CodecConfig,
+    training: CodecTraining,
+    out: Path,
+    *,
+    start: Codec | None = None,
+    report: Callable[[CodecReport], None] | None = None,
 ) -> Codec:
     """Train on `corpus` (see `synthetic`), fit the RVQ, save to `out`, and return the codec.
 
-    Continues from `start` when given. Raises ModelError on a loss that is not finite, leaving the last
-    saved codec as it was.
+    Continues from `start` when given. Every `save_every` steps `<out>.run` gets what is needed to go on: a run that
+    finds it goes on from there and ends bit for bit as it would have without the interruption (same machine and
+    threads). It is removed when the codec is saved. Raises ModelError on a loss that is not finite, when the disk is
+    full, and for a `.run` file of a run with other settings; what was saved last stays as it was.
     """
+    audio, hop = read_audio(corpus), config.hop_length
+    frames = int(training.seconds * config.sampling_rate) // hop
+    if len(audio) // hop <= frames:
+        raise ModelError(f"{corpus} holds {len(audio)} samples, training needs more than {frames * hop}")
     torch.manual_seed(training.seed)
     codec = Codec(config) if start is None else start
     if start is None:
@@ -83,23 +109,25 @@ def train_codec(
     codec.train().requires_grad_(True)
     codec.encoder.requires_grad_(not training.freeze_encoder)
     envelope, mel = _Envelope(config), MelLoss(config.sampling_rate)
-    audio = read_audio(corpus)
     # Losses are scaled for a level of 0.1; quiet corpora are lifted inside the first and last layer.
-    sample = np.asarray(audio[: 60 * config.sampling_rate], dtype=np.float32) / 32768
-    gain = 1.0 if start is not None else float(0.1 / sample.std())
+    loudness = float((np.asarray(audio[: 60 * config.sampling_rate], dtype=np.float32) / 32768).std())
+    level, gain = 0.1 / loudness, 1.0 if start is not None else 0.1 / loudness
     trained = [p for p in [*codec.parameters(), *envelope.parameters()] if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=training.lr, betas=(0.8, 0.99), weight_decay=0.0)
     codebooks = EmaCodebooks(codec.quantizer, seed=training.seed)
-    hop = config.hop_length
-    frames = int(training.seconds * config.sampling_rate) // hop
-    starts = np.random.default_rng(training.seed)
-    began, level = time.monotonic(), 0.1 / float(sample.std())
-    for step in range(training.steps):
-        ramp = 1.0 if start is not None else min(1.0, max(0.0, (step - training.spectral_from) / 400))
+    run = RunState(0, {"codec": codec, "envelope": envelope, "optimiser": optimiser, "codebooks": codebooks})
+    settings = _settings(training, config, len(audio), continued=start is not None)
+    resume = out.with_name(out.name + ".run")
+    if resume.exists():
+        run.restore(resume, settings)
+    began = time.monotonic()
+    while run.step < training.steps:
+        rng = step_randomness(training.seed, run.step)
+        ramp = 1.0 if start is not None else min(1.0, max(0.0, (run.step - training.spectral_from) / 400))
         for group in optimiser.param_groups:
-            decay = 0.1 + 0.45 * (1 + math.cos(math.pi * step / training.steps))
-            group["lr"] = training.lr * min(1.0, (step + 1) / 30) * decay
-        first = starts.integers(0, len(audio) // hop - frames, training.batch) * hop
+            decay = 0.1 + 0.45 * (1 + math.cos(math.pi * run.step / training.steps))
+            group["lr"] = training.lr * min(1.0, (run.step + 1) / 30) * decay
+        first = rng.integers(0, len(audio) // hop - frames, training.batch) * hop
         wave = torch.from_numpy(np.stack([audio[a : a + frames * hop] for a in first]).astype(np.float32) / 32768)
         latents = codec.encoder(wave[:, None] * gain)
         read, commitment = latents, torch.zeros(())
@@ -116,21 +144,36 @@ def train_codec(
         if not training.freeze_encoder:
             loss = loss + training.envelope_weight * ramp * envelope(noisy, want)
         if not bool(torch.isfinite(loss)):
-            raise ModelError(f"codec loss is {float(loss.detach())} at step {step}; lower --lr")
+            raise ModelError(f"codec loss is {float(loss.detach())} at step {run.step}; lower the lr")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(trained, 10.0)
+        gradient = nn.utils.clip_grad_norm_(trained, 10.0)
+        if not bool(torch.isfinite(gradient)):
+            raise ModelError(f"the codec's gradient is not finite at step {run.step}; lower the lr")
         optimiser.step()
-        if (step + 1) % 100 == 0:
+        run.step += 1
+        if report is not None and run.step % 50 == 0:
             error = float((got - want).detach().square().mean() / want.square().mean())
-            print(f"codec step {step + 1} loss {float(loss.detach()):.3f} snr {-10 * math.log10(error):.1f} dB "
-                  f"{time.monotonic() - began:.0f} s", flush=True)  # fmt: skip
+            snr = -10 * math.log10(max(error, 1e-12))
+            report(CodecReport(run.step, time.monotonic() - began, float(loss.detach()), snr))
+        if run.step % training.save_every == 0 or run.step == training.steps:
+            run.save(resume, settings)
     _fold_gain(codec, gain)
     codec.eval().requires_grad_(False)
     if not training.quantize:
         _fit_quantizer(codec, audio, training)
-    codec.save(out)
+    save_codec(codec, out)
+    resume.unlink(missing_ok=True)
     return codec
+
+
+def _settings(training: CodecTraining, config: CodecConfig, samples: int, *, continued: bool) -> dict[str, Any]:
+    """What must be the same for a run to go on as it began."""
+    plain = asdict(training)
+    del plain["save_every"]
+    return {name: repr(value) for name, value in plain.items()} | {
+        "config": repr(config), "corpus": f"{samples} samples", "continued": continued
+    }  # fmt: skip
 
 
 @torch.no_grad()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from sled_tts.model.training.discriminator import (
     feature_loss,
     generator_loss,
 )
+from sled_tts.model.training.resume import RunState, save_codec, step_randomness
 from sled_tts.model.training.spectral import MelLoss, waveform_loss
 from sled_tts.model.training.synthetic import read_audio
 
@@ -79,12 +81,13 @@ def polish_decoder(
     *,
     report: Callable[[PolishReport], None] | None = None,
 ) -> Codec:
-    """Train `codec.decoder` in place on `corpus`; saves to `out` every `save_every` steps.
+    """Train `codec.decoder` in place on `corpus`; saves to `out` every `save_every` steps, and to `<out>.run` what is
+    needed to go on, until the end: a run that finds it ends bit for bit as it would have without the interruption.
 
-    Raises ModelError on a loss that is not finite, leaving the last saved codec as it was.
+    Raises ModelError on a loss that is not finite, when the disk is full, and for a `.run` file of a run with other
+    settings; what was saved last stays as it was.
     """
     torch.manual_seed(training.seed)
-    starts = np.random.default_rng(training.seed)
     audio, hop = read_audio(corpus), codec.config.hop_length
     frames = int(training.seconds * codec.config.sampling_rate) // hop
     mel, judge = MelLoss(codec.config.sampling_rate), MultiScaleStftDiscriminator(training.windows, training.filters)
@@ -93,22 +96,31 @@ def polish_decoder(
     optimiser = torch.optim.AdamW(codec.decoder.parameters(), lr=training.lr, betas=(0.8, 0.99), weight_decay=0.0)
     critic = torch.optim.AdamW(judge.parameters(), lr=training.discriminator_lr, betas=(0.8, 0.99), weight_decay=0.0)
     balancer = Balancer(training.weights)
+    # The whole codec, for what is read back from its folder is not to the last bit what was written there.
+    parts = {"codec": codec, "judge": judge, "optimiser": optimiser, "critic": critic, "balancer": balancer}
+    run, settings = RunState(0, parts), _settings(training, codec, len(audio))
+    resume = out.with_name(out.name + ".run")
+    if resume.exists():
+        run.restore(resume, settings)
     # Discriminators are initialised for inputs of unit variance.
     level = 1.0 / float((np.asarray(audio[: 60 * codec.config.sampling_rate], dtype=np.float32) / 32768).std())
-    began, window = time.monotonic(), list[tuple[float, float, float]]()
-    for step in range(training.steps):
+    began, judged, window = time.monotonic(), 0.0, list[tuple[float, float, float]]()
+    while run.step < training.steps:
+        step, rng = run.step, step_randomness(training.seed, run.step)
         # Before the critic has learnt anything its gradient is noise.
         trained = step >= training.warmup
         scale = max(0.05, 1 - step / training.steps)
         for group in optimiser.param_groups:
             group["lr"] = training.lr * scale if trained else 0.0
-        first = starts.integers(0, len(audio) // hop - frames, training.batch) * hop
+        first = rng.integers(0, len(audio) // hop - frames, training.batch) * hop
         want = torch.from_numpy(np.stack([audio[a : a + frames * hop] for a in first]).astype(np.float32) / 32768)
         with torch.no_grad():
             latents = codec.encoder(want[:, None])
         got = codec.decoder(latents + training.noise * torch.rand(len(want), 1, 1) * torch.randn_like(latents))[:, 0]
         if step % training.critic_every == 0 or not trained:
             critic_loss = discriminator_loss(_judge(judge, want * level), _judge(judge, got.detach() * level))
+            judged = float(critic_loss.detach())
+            _check([judged], step)
             _update(critic, judge, critic_loss)
         if trained:
             with torch.no_grad():
@@ -120,9 +132,8 @@ def polish_decoder(
                 "adversarial": generator_loss(fake),
                 "feature": feature_loss(real, fake),
             }
-            figures = [float(losses[name].detach()) for name in ("mel", "feature")] + [float(critic_loss.detach())]
-            if not np.isfinite(figures).all():
-                raise ModelError(f"losses are {figures} at step {step}; lower the learning rates")
+            figures = [float(losses[name].detach()) for name in ("mel", "feature")] + [judged]
+            _check([float(loss.detach()) for loss in losses.values()], step)
             optimiser.zero_grad(set_to_none=True)
             got.backward(balancer.gradient(losses, got))
             nn.utils.clip_grad_norm_(codec.decoder.parameters(), 10.0)
@@ -131,10 +142,28 @@ def polish_decoder(
         if report is not None and window and (step + 1) % 50 == 0:
             report(PolishReport(step + 1, time.monotonic() - began, *np.mean(window, axis=0).tolist()))
             window = []
-        if (step + 1) % training.save_every == 0 or step + 1 == training.steps:
-            codec.save(out)
+        run.step += 1
+        if run.step % training.save_every == 0 or run.step == training.steps:
+            run.save(resume, settings)
+            save_codec(codec, out)
+    resume.unlink(missing_ok=True)
     codec.eval().requires_grad_(False)
     return codec
+
+
+def _settings(training: Polish, codec: Codec, samples: int) -> dict[str, Any]:
+    """What must be the same for a run to go on as it began; the decoder is not, for it is what changes."""
+    fixed = torch.cat([p.detach().flatten() for p in codec.encoder.parameters()])
+    plain = asdict(training)
+    del plain["save_every"]
+    return {name: repr(value) for name, value in plain.items()} | {
+        "config": repr(codec.config), "encoder": f"{float(fixed.square().sum()):.4g}", "corpus": f"{samples} samples"
+    }  # fmt: skip
+
+
+def _check(figures: list[float], step: int) -> None:
+    if not np.isfinite(figures).all():
+        raise ModelError(f"losses are {figures} at step {step}; lower the learning rates")
 
 
 def _judge(judge: MultiScaleStftDiscriminator, wave: Tensor) -> list[Judgement]:

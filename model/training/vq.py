@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +54,16 @@ class EmaCodebooks:
             residual = residual - chosen
         self._started = True
         return latents + (total.view_as(latents) - latents).detach(), commitment / stages
+
+    def state_dict(self) -> dict[str, Any]:
+        """All but the codebooks, which are the quantiser's."""
+        return {
+            "usage": self.usage, "sums": self._sums, "random": self._random.get_state(), "started": self._started
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.usage, self._sums, self._started = state["usage"], state["sums"], state["started"]
+        self._random.set_state(state["random"])
 
     @torch.no_grad()
     def _learn(self, stage: int, residual: Tensor) -> Tensor:

@@ -101,3 +101,26 @@ def test_a_loss_that_is_not_finite_is_reported(corpus: Path, tmp_path: Path) -> 
     with pytest.raises(ModelError, match="at step"):
         polish_decoder(corpus, codec, replace(SHORT, steps=10), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_killed_and_resumed_in_place_ends_with_the_same_bits(corpus: Path, tmp_path: Path) -> None:
+    """Also when the codec is polished in its own folder, which an interrupted run has already written to."""
+
+    class Killed(Exception):
+        pass
+
+    def kill(report: PolishReport) -> None:
+        raise Killed
+
+    training = replace(SHORT, save_every=20)
+    for name in ("whole", "cut"):
+        random_codec(SMALL).save(tmp_path / name)
+    polish_decoder(corpus, Codec.load(tmp_path / "whole"), training, tmp_path / "whole")
+    with pytest.raises(Killed):
+        polish_decoder(corpus, Codec.load(tmp_path / "cut"), training, tmp_path / "cut", report=kill)
+    reports: list[PolishReport] = []
+    polish_decoder(corpus, Codec.load(tmp_path / "cut"), training, tmp_path / "cut", report=reports.append)
+    assert len(reports) == 1
+    assert not (tmp_path / "cut.run").exists()
+    written = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert written[0] == written[1]
