@@ -15,6 +15,8 @@ from sled_tts.server.engine.stats import EngineStats
 from sled_tts.server.errors import reply_for
 
 _SECONDS = (0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.15, 0.2, 0.4, 0.8, 1.6, 3.2, 10.0)
+# 50 ms is what an interruption may take.
+_SILENCE = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 _RTF = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
 
 
@@ -113,6 +115,10 @@ class Metrics:
             "sled_tts_rtf", "Engine time over audio time, by utterance", route, buckets=_RTF, registry=own
         )
         self.gap = Histogram("sled_tts_chunk_gap_seconds", "Between two chunks", route, buckets=_SECONDS, registry=own)
+        self.silence = Histogram(
+            "sled_tts_interruption_seconds", "Cancel, clear, close or disconnect read from the socket to the last byte "
+            "of that utterance, its slot being free", route, buckets=_SILENCE, registry=own,
+        )  # fmt: skip
         self.active = Gauge("sled_tts_active_streams", "Utterances under way", route, registry=own)
         self.connections = Gauge("sled_tts_websocket_connections", "Open WebSockets", registry=own)
         self.finished = Counter("sled_tts_utterances", "Ended utterances", ["route", "reason"], registry=own)
@@ -127,14 +133,25 @@ class Metrics:
     def error(self, route: str, error: BaseException) -> None:
         self.errors.labels(route, reply_for(error).code).inc()
 
+    def silenced(self, route: str, heard_at: float) -> float:
+        """An interruption that was read at `heard_at` (of `time.monotonic`) has taken effect; seconds it took."""
+        took_s = time.monotonic() - heard_at
+        self.silence.labels(route).observe(took_s)
+        return took_s
+
 
 @dataclass
 class UtteranceMeter:
-    """Observes one utterance on one route; a context manager, so that every ending is counted exactly once."""
+    """Observes one utterance on one route; a context manager, so that every ending is counted exactly once.
+
+    `cancel_s`: how long an interruption took, from the frame that asked for it to the last byte sent.
+    """
 
     metrics: Metrics
     route: str
     ttfa_s: float | None = None
+    cancel_s: float | None = field(default=None, init=False)
+    _interrupted_at: float | None = field(default=None, init=False)
     _text_at: float | None = field(default=None, init=False)
     _chunk_at: float | None = field(default=None, init=False)
     _reason: str = field(default="disconnected", init=False)
@@ -144,6 +161,7 @@ class UtteranceMeter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._silenced()
         self.metrics.active.labels(self.route).dec()
         self.metrics.finished.labels(self.route, self._reason).inc()
 
@@ -151,6 +169,15 @@ class UtteranceMeter:
         """Text has arrived; the first call starts the TTFA clock."""
         if self._text_at is None:
             self._text_at = time.perf_counter()
+
+    def interrupted(self, heard_at: float) -> None:
+        """The listener wants to hear no more; the frame that says so was read at `heard_at` (of `time.monotonic`)."""
+        if self._interrupted_at is None:
+            self._interrupted_at = heard_at
+
+    def _silenced(self) -> None:
+        if self._interrupted_at is not None and self.cancel_s is None:
+            self.cancel_s = self.metrics.silenced(self.route, self._interrupted_at)
 
     def sent(self) -> None:
         """A chunk has been handed to the socket."""
@@ -167,6 +194,8 @@ class UtteranceMeter:
         if isinstance(event, AudioChunk):
             return
         if isinstance(event, Finished):
+            # Sending is over: whoever forwards events waits for each of them to be sent.
+            self._silenced()
             self._reason = str(event.reason)
             if event.rtf is not None:
                 self.metrics.rtf.labels(self.route).observe(event.rtf)

@@ -24,10 +24,12 @@ from sled_tts.server.errors import (
 )
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes import cartesia_messages as wire_format
+from sled_tts.server.routes.attending import IdleClock
 from sled_tts.server.routes.cartesia_context import CartesiaContext, End, Flush, FlushDone, Say
 from sled_tts.server.routes.cartesia_messages import Generate, context_id_of, parse_generate
-from sled_tts.server.routes.contexts import IdleClock, Wire, converse, forward, report, substitute_voice
+from sled_tts.server.routes.forwarding import forward
 from sled_tts.server.routes.state import AppState
+from sled_tts.server.routes.wire import Wire, converse
 from sled_tts.server.service import Utterance, UtteranceOptions
 
 router = APIRouter()
@@ -49,7 +51,7 @@ def options_for(request: Generate, state: AppState, kind: str) -> UtteranceOptio
         state.seed(request.seed),
         request.cfg_scale,
         model=state.resolve_model(name, kind).name,
-        voice=substitute_voice(state, request.voice_id),
+        voice=state.voice_or_default(request.voice_id),
         timings=bool(request.add_timestamps),
     )
 
@@ -207,11 +209,12 @@ class CartesiaSession:
             raise InvalidParameterError("cancel needs a context_id", param="context_id")
         speaker = self.speakers.pop(context_id, None)
         if speaker is not None:
+            speaker.meter.interrupted(self.wire.heard_at)
             speaker.silence()
         await self.wire.send(wire_format.done(context_id))
 
     async def _fail(self, context_id: str | None, error: Exception) -> None:
-        reply = report(self.app, ROUTE, error)
+        reply = self.app.report(ROUTE, error)
         speaker = self.speakers.pop(context_id, None) if context_id is not None else None
         if speaker is not None:
             speaker.silence()

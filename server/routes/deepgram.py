@@ -16,10 +16,12 @@ from sled_tts.server.audio.formats import AudioFormat
 from sled_tts.server.engine.request import AudioChunk, Event, FinishReason, TextSkipped
 from sled_tts.server.errors import EmptyInputError, InvalidParameterError, Reply
 from sled_tts.server.metrics import UtteranceMeter
-from sled_tts.server.routes.contexts import IdleClock, Wire, converse, forward
+from sled_tts.server.routes.attending import IdleClock
 from sled_tts.server.routes.deepgram_options import SpeakQuery, parse_query
 from sled_tts.server.routes.deepgram_session import Turn, TurnQueue
+from sled_tts.server.routes.forwarding import forward
 from sled_tts.server.routes.state import AppState
+from sled_tts.server.routes.wire import Wire, converse
 from sled_tts.server.service import LoadedModel, Utterance, UtteranceOptions
 
 router = APIRouter()
@@ -43,7 +45,7 @@ async def speak(socket: WebSocket) -> None:
 
 @dataclass
 class DeepgramSession:
-    """`utterance` is that of the current turn, once it has begun."""
+    """`speaker` is that of the current turn, once it has begun."""
 
     wire: Wire
     app: AppState
@@ -53,7 +55,7 @@ class DeepgramSession:
     model: LoadedModel
     queue: TurnQueue = field(init=False)
     idle: IdleClock = field(init=False)
-    utterance: Utterance | None = field(default=None, init=False)
+    speaker: _TurnSpeaker | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.queue = TurnQueue(self.app.settings.max_stream_chars)
@@ -112,9 +114,10 @@ class DeepgramSession:
 
     async def _clear(self) -> None:
         number = self.queue.clear()
-        if self.utterance is not None:
-            self.utterance.cancel()
-        self.utterance = None
+        if self.speaker is not None:
+            self.speaker.meter.interrupted(self.wire.heard_at)
+            self.speaker.utterance.cancel()
+        self.speaker = None
         await self.wire.send({"type": "Cleared", "sequence_id": number})
         if self.queue.over:
             self.wire.finish()
@@ -122,18 +125,18 @@ class DeepgramSession:
     async def _go_on(self) -> None:
         """Hand new text to the current turn's utterance, begin the next turn, answer those that hold nothing."""
         while (turn := self.queue.current) is not None:
-            if self.utterance is None and not turn.texts:
+            if self.speaker is None and not turn.texts:
                 if not turn.ended:
                     return
                 await self._turn_over()
                 continue
-            if self.utterance is None:
-                self.utterance = self.app.service.open_stream(self.options)
-                self.wire.speak(self._run(_TurnSpeaker(self, turn, self.utterance)))
+            if self.speaker is None:
+                self.speaker = _TurnSpeaker(self, turn, self.app.service.open_stream(self.options))
+                self.wire.speak(self._run(self.speaker))
             for text in turn.take():
-                self.utterance.append(text)
+                self.speaker.utterance.append(text)
             if turn.ended:
-                self.utterance.close()
+                self.speaker.utterance.close()
             return
         if self.queue.over:
             self.wire.finish()
@@ -145,7 +148,7 @@ class DeepgramSession:
         # The turn is taken from the queue without an await in between: messages are handled at the same time.
         if speaker.silenced:
             return
-        self.utterance = None
+        self.speaker = None
         await self._turn_over()
         await self._go_on()
 
@@ -166,6 +169,10 @@ class _TurnSpeaker:
     session: DeepgramSession
     turn: Turn
     utterance: Utterance
+    meter: UtteranceMeter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.meter = UtteranceMeter(self.session.app.metrics, ROUTE)
 
     @property
     def silenced(self) -> bool:
@@ -182,7 +189,7 @@ class _TurnSpeaker:
     async def forward(self) -> bool:
         """Until the last byte has been sent; whether audio is missing. Raises what the utterance failed with."""
         session, rate = self.session, self.utterance.model.sampling_rate
-        with UtteranceMeter(session.app.metrics, ROUTE) as meter:
+        with self.meter as meter:
             meter.text()
             try:
                 with contextlib.suppress(EmptyInputError):

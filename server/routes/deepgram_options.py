@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sled_tts.server.audio.formats import AudioFormat, Codec
 from sled_tts.server.errors import InvalidParameterError
-from sled_tts.server.routes.contexts import substitute_voice
 from sled_tts.server.routes.replies import from_validation
 from sled_tts.server.routes.state import AppState
 from sled_tts.server.service import LoadedModel, UtteranceOptions
@@ -66,7 +65,7 @@ class SpeakQuery(BaseModel):
 
     def options(self, state: AppState, model: LoadedModel) -> UtteranceOptions:
         """Raises VoiceNotFoundError."""
-        voice = None if self.stock_voice else substitute_voice(state, self.model)
+        voice = None if self.stock_voice else state.voice_or_default(self.model)
         seed = state.seed(self.seed)
         return UtteranceOptions(seed, self.cfg_scale, model=model.name, voice=voice)
 

@@ -22,12 +22,13 @@ from sled_tts.server.errors import (
 )
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes import elevenlabs_messages as wire_format
+from sled_tts.server.routes.attending import IdleClock
 from sled_tts.server.routes.cartesia_context import End, Flush, Say
-from sled_tts.server.routes.contexts import IdleClock, Wire, converse, report, substitute_voice
 from sled_tts.server.routes.elevenlabs_context import Abort, Action, Context, Final
 from sled_tts.server.routes.elevenlabs_messages import Incoming, Query, output_format, parse_incoming, parse_query
 from sled_tts.server.routes.elevenlabs_speaker import Speaker
 from sled_tts.server.routes.state import AppState
+from sled_tts.server.routes.wire import Wire, converse
 from sled_tts.server.service import UtteranceOptions
 
 router = APIRouter()
@@ -63,7 +64,7 @@ def options_for(
         app.seed(wanted.seed),
         wanted.cfg_scale,
         model=app.resolve_model(name, kind).name,
-        voice=substitute_voice(app, voice_id),
+        voice=app.voice_or_default(voice_id),
         timings=timings,
     )
 
@@ -193,7 +194,10 @@ class ElevenLabsSession:
                 self._speaker(context).flush()
             case End():
                 self._speaker(context).end()
-            case Abort() | Final():
+            case Abort():
+                self._interrupted(context)
+                await self._final(context)
+            case Final():
                 await self._final(context)
 
     def _speaker(self, context: Context) -> Speaker:
@@ -229,6 +233,7 @@ class ElevenLabsSession:
     def _close_socket(self, now: float) -> None:
         for context_id, context in list(self.contexts.items()):
             if not context.ended:
+                self._interrupted(context)
                 self._drop(context_id)
         if self.speakers:
             self._closing_at = now + _DRAIN_S
@@ -239,6 +244,10 @@ class ElevenLabsSession:
         for context_id in list(self.contexts):
             self._drop(context_id)
         self.wire.finish()
+
+    def _interrupted(self, context: Context) -> None:
+        if context.context_id in self.speakers:
+            self.speakers[context.context_id].meter.interrupted(self.wire.heard_at)
 
     def _drop(self, context_id: str | None) -> None:
         self.contexts.pop(context_id, None)
@@ -251,4 +260,4 @@ class ElevenLabsSession:
         if not self.multi:
             self.wire.fail(error)
             return
-        await self.wire.send(wire_format.error(context_id, report(self.app, ROUTE, error)))
+        await self.wire.send(wire_format.error(context_id, self.app.report(ROUTE, error)))

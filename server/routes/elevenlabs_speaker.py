@@ -11,9 +11,10 @@ from sled_tts.server.engine.request import AudioChunk, Event, Finished, FinishRe
 from sled_tts.server.errors import EmptyInputError, EngineError
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes import elevenlabs_messages as wire_format
-from sled_tts.server.routes.contexts import Wire, forward
 from sled_tts.server.routes.elevenlabs_alignment import Alignment, Character, relative
 from sled_tts.server.routes.elevenlabs_context import Context
+from sled_tts.server.routes.forwarding import forward
+from sled_tts.server.routes.wire import Wire
 from sled_tts.server.service import Utterance
 
 # A second file in the middle of a stream breaks decoders, so that these end with the context, not with a flush.

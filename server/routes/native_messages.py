@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sled_tts.server.audio.encoder import MAX_RATE, MIN_RATE
-from sled_tts.server.errors import BadJsonError, RequestError, UnknownMessageError
+from sled_tts.server.errors import RequestError, UnknownMessageError
 from sled_tts.server.routes.replies import from_validation
 
 
@@ -78,14 +77,8 @@ _TYPES = ("start", "text", "tokens", "flush", "end", "cancel", "keepalive")
 _ADAPTER: TypeAdapter[ClientMessage] = TypeAdapter(Annotated[ClientMessage, Field(discriminator="type")])
 
 
-def parse_message(text: str) -> ClientMessage:
-    """One text frame. BadJsonError, UnknownMessageError, or an error that names the field and its limit."""
-    try:
-        data = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise BadJsonError(f"the message is not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise BadJsonError("a message must be a JSON object")
+def parse_message(data: dict[str, Any]) -> ClientMessage:
+    """One message. UnknownMessageError, or an error that names the field and its limit."""
     kind = data.get("type")
     if kind not in _TYPES:
         raise UnknownMessageError(f"unknown message type {kind!r}; known: {', '.join(_TYPES)}", param="type")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
-
-import orjson
-from starlette.websockets import WebSocket
 
 from sled_tts.server.audio.encoder import AudioEncoder, make_encoder
 from sled_tts.server.audio.formats import AudioFormat, Codec
@@ -23,10 +19,11 @@ from sled_tts.server.engine.request import (
     WordsSpoken,
     WordTiming,
 )
-from sled_tts.server.errors import InputTooLongError, SlowReaderError
+from sled_tts.server.errors import InputTooLongError
 from sled_tts.server.metrics import UtteranceMeter
-from sled_tts.server.routes.contexts import forward
+from sled_tts.server.routes.forwarding import forward
 from sled_tts.server.routes.native_messages import Start
+from sled_tts.server.routes.wire import Wire
 from sled_tts.server.service import Utterance
 
 # Codec and bytes a sample of each `format`.
@@ -40,15 +37,14 @@ _FORMATS: dict[str, tuple[Codec, int]] = {
 
 @dataclass
 class Speaker:
-    """Forwards an utterance to its socket. `run` is a task of its own; text goes in from the reader's side."""
+    """Forwards an utterance to its wire. `run` is a task of its own; text goes in from the reader's side."""
 
-    socket: WebSocket
+    wire: Wire
     utterance: Utterance
     start: Start
     seed: int
     meter: UtteranceMeter
     max_chars: int
-    send_timeout_s: float
     chars: int = field(default=0, init=False)
     text_ended: bool = field(default=False, init=False)
     cancelled: bool = field(default=False, init=False)
@@ -78,7 +74,9 @@ class Speaker:
         self.text_ended = True
         self.utterance.close()
 
-    def cancel(self) -> None:
+    def cancel(self, heard_at: float) -> None:
+        """Stop at once; `heard_at` as in `UtteranceMeter.interrupted`."""
+        self.meter.interrupted(heard_at)
         self.text_ended = self.cancelled = True
         self.utterance.cancel()
 
@@ -94,9 +92,9 @@ class Speaker:
         """Until `done` has been sent. Raises what ended the utterance otherwise."""
         with self.meter:
             try:
-                await self._send_json(self._started())
+                await self.wire.send(self._started())
                 end = await forward(self.utterance, self._encoder, self.meter, self)
-                await self._send_json(self._done(end))
+                await self.wire.send(self._done(end))
             finally:
                 self.utterance.cancel()
 
@@ -112,35 +110,25 @@ class Speaker:
         head["latency_s"] = round(latency, 4)
         self.chunks += 1
         self.samples += samples
-        await self._send_json(head)
-        await self._bounded(self.socket.send_bytes(data))
+        await self.wire.send(head)
+        await self.wire.send_audio(data)
 
     async def event(self, event: Event) -> None:
         if isinstance(event, TextStarved):
-            await self._send_json({"type": "starved", "id": self.start.id, "frames": event.frames})
+            await self.wire.send({"type": "starved", "id": self.start.id, "frames": event.frames})
         elif isinstance(event, TextSkipped):
             message = f"left out, because this voice does not speak {event.script}"
             head = {"type": "warning", "id": self.start.id, "code": "unsupported_text", "message": message}
-            await self._send_json(head | asdict(event))
+            await self.wire.send(head | asdict(event))
         elif isinstance(event, TextFlushed):
-            await self._send_json({"type": "flushed", "id": self.start.id, "number": event.number})
+            await self.wire.send({"type": "flushed", "id": self.start.id, "number": event.number})
         elif isinstance(event, WordsSpoken):
             words = [self._heard(word) for word in event.words]
-            await self._send_json({"type": "words", "id": self.start.id, "words": words})
+            await self.wire.send({"type": "words", "id": self.start.id, "words": words})
 
     def _heard(self, word: WordTiming) -> dict[str, Any]:
         times = {"start_s": round(word.start_s / self.start.speed, 4), "end_s": round(word.end_s / self.start.speed, 4)}
         return asdict(word) | times
-
-    async def _send_json(self, message: dict[str, Any]) -> None:
-        await self._bounded(self.socket.send_text(orjson.dumps(message).decode()))
-
-    async def _bounded(self, sending: Coroutine[Any, Any, None]) -> None:
-        try:
-            async with asyncio.timeout(self.send_timeout_s):
-                await sending
-        except TimeoutError:
-            raise SlowReaderError(f"no audio was read for {self.send_timeout_s:g} s") from None
 
     def _encoder(self) -> AudioEncoder:
         wanted = AudioFormat(_FORMATS[self.start.format][0], self.sample_rate)
@@ -162,6 +150,7 @@ class Speaker:
             "seed": self.seed,
             "cfg_scale": self.start.cfg_scale,
             "speed": self.start.speed,
+            "synthetic": True,
         }
 
     def _done(self, event: Finished) -> dict[str, Any]:
@@ -174,5 +163,6 @@ class Speaker:
             "frames": event.frames,
             "ttfa_s": None if self.meter.ttfa_s is None else round(self.meter.ttfa_s, 4),
             "rtf": None if event.rtf is None else round(event.rtf, 4),
+            "cancel_ms": None if self.meter.cancel_s is None else round(1000 * self.meter.cancel_s, 3),
             "seed": self.seed,
         }

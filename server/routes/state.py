@@ -11,10 +11,13 @@ from fastapi import Depends
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
-from sled_tts.server.errors import NotFoundError, NotReadyError
+from sled_tts.server.errors import NotFoundError, NotReadyError, Reply, SledTtsError, VoiceNotFoundError, reply_for
+from sled_tts.server.logs import get_logger
 from sled_tts.server.metrics import Metrics
 from sled_tts.server.service import LoadedModel, SpeechService, WarmUp
 from sled_tts.server.settings import Settings
+
+log = get_logger(__name__)
 
 # Names that OpenAI's clients send for their own models; each means what is loaded here.
 MODEL_ALIASES = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "default"})
@@ -64,6 +67,27 @@ class AppState:
                 return model
         loaded = ", ".join(model.name for model in models)
         raise NotFoundError(f"model {name!r} is not loaded; loaded: {loaded}", param="model")
+
+    def voice_or_default(self, name: str | None) -> str | None:
+        """The name of a voice that is here; None, the default one, for any other where the operator allows it.
+
+        Not its id: by `default` and OpenAI's names each of two checkpoints means a voice of its own. Raises
+        VoiceNotFoundError.
+        """
+        try:
+            self.service.voices.resolve(name)
+            return name
+        except VoiceNotFoundError:
+            if self.settings.accept_unknown_voices:
+                return None
+            raise
+
+    def report(self, route: str, error: Exception) -> Reply:
+        """Count an error, log it when nobody meant it, and say how it is answered."""
+        if not isinstance(error, SledTtsError):
+            log.error("speaking failed", route=route, exc_info=error)
+        self.metrics.error(route, error)
+        return reply_for(error)
 
 
 def state_of_app(app: Starlette) -> AppState:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from sled_tts.server.errors import BadJsonError, InputTooLongError
+from sled_tts.server.json_text import json_object
 
 # What the protocol's own package writes; peers do not insist on it.
 _VERSION = "1.10.2"
@@ -41,7 +42,7 @@ async def read_event(reader: StreamReader, max_bytes: int) -> WyomingEvent | Non
     """
     try:
         line = await reader.readuntil(b"\n")
-        head = _object(line)
+        head = json_object(line, "the event")
         kind = head.get("type")
         if not isinstance(kind, str):
             raise BadJsonError("an event needs a type", param="type")
@@ -50,23 +51,13 @@ async def read_event(reader: StreamReader, max_bytes: int) -> WyomingEvent | Non
         if not isinstance(data, dict):
             raise BadJsonError("the data of an event must be a JSON object", param="data")
         if sizes[0]:
-            data = data | _object(await reader.readexactly(sizes[0]))
+            data = data | json_object(await reader.readexactly(sizes[0]), "the event")
         payload = await reader.readexactly(sizes[1]) if sizes[1] else b""
     except IncompleteReadError:
         return None
     except LimitOverrunError:
         raise InputTooLongError("the line of an event is too long", param="type") from None
     return WyomingEvent(kind, data, payload)
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise BadJsonError(f"the event is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise BadJsonError("an event must be a JSON object")
-    return value
 
 
 def _length(head: dict[str, Any], name: str, limit: int) -> int:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from sled_tts.server.logs import get_logger
 from sled_tts.server.routes.state import AppState
-from sled_tts.server.wyoming.session import WyomingSession
+from sled_tts.server.wyoming.session import serve
+from sled_tts.server.wyoming.wire import WyomingWire
 
 log = get_logger(__name__)
 
@@ -46,7 +47,10 @@ class WyomingListener:
         task.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        settings = self.app.settings
         try:
-            await WyomingSession(reader, writer, self.app).serve()
+            await serve(
+                WyomingWire(reader, writer, settings.ws_max_message_bytes, settings.ws_send_timeout_s), self.app
+            )
         finally:
             writer.close()

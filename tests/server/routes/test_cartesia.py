@@ -285,7 +285,6 @@ async def test_barge_in_silences_at_once_and_others_go_on(
     load: Load, streaming_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = watch(monkeypatch, CartesiaSession, lambda message: bool(message.get("cancel")))
-    sent, heard_at = seen.sent, seen.heard_at
     async with running(load(streaming_folder)) as server, connect(url(server)) as socket:
         await send(socket, request("a", WORDS * 20), request("b", WORDS, seed=3))
         while (await receive(socket))["context_id"] != "a":
@@ -299,10 +298,8 @@ async def test_barge_in_silences_at_once_and_others_go_on(
         assert (await until_ended(socket, "b"))["b"][-1]["type"] == "done"
         stats = server.app.state.sled.service.engine_stats
         await eventually(lambda: sum(one.in_use for one in stats().values()) == 0)
-    of_a = [(at, message["type"]) for at, message in sent if message["context_id"] == "a"]
-    assert of_a[-1][1] == "done"
-    assert of_a[-1][0] - heard_at[0] < 0.05
-    assert max(at for at, kind in of_a if kind == "chunk") - heard_at[0] < 0.05
+    of_a = [message["type"] for message in seen.after() if message["context_id"] == "a"]
+    assert of_a == ["done"]
 
 
 async def test_flush_and_rates_with_a_real_engine(load: Load, streaming_folder: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
 from sled_tts.server.engine.request import FinishReason
-from sled_tts.server.routes.contexts import Wire
-from sled_tts.server.routes.deepgram import DeepgramSession
 from sled_tts.server.routes.deepgram_session import TurnQueue
-from tests.server.routes.conftest import Load
 from tests.server.routes.fakes import HOP, MODEL, RATE, Script, SineService
 from tests.server.routes.loopback import Running, closed, connect, eventually, running, send
 
@@ -275,31 +270,3 @@ def test_turns_without_a_socket() -> None:
     assert (queue.current.take(), queue.current.take()) == (["b"], [])
     assert queue.spoken() is None
     assert queue.over
-
-
-async def test_barge_in_with_a_real_engine(load: Load, streaming_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[float] = []
-    heard_at: list[float] = []
-    send_audio, handle = Wire.send_audio, DeepgramSession.handle
-
-    async def watched_send(self: Wire, data: bytes) -> None:
-        await send_audio(self, data)
-        sent.append(time.perf_counter())
-
-    async def watched_handle(self: DeepgramSession, message: dict[str, Any]) -> None:
-        if message["type"] == "Clear":
-            heard_at.append(time.perf_counter())
-        await handle(self, message)
-
-    monkeypatch.setattr(Wire, "send_audio", watched_send)
-    monkeypatch.setattr(DeepgramSession, "handle", watched_handle)
-    async with running(load(streaming_folder)) as server, connect(url(server)) as socket:
-        await send(socket, say("some words to learn from and some more words that follow " * 20), FLUSH)
-        await receive(socket)
-        assert isinstance(await receive(socket), bytes)
-        await send(socket, CLEAR)
-        await hear(socket, "Cleared")
-        stats = server.app.state.sled.service.engine_stats
-        await eventually(lambda: sum(one.in_use for one in stats().values()) == 0)
-        await asyncio.sleep(0.1)
-    assert sent[-1] - heard_at[0] < 0.05

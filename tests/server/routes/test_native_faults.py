@@ -130,7 +130,7 @@ async def test_several_utterances_late_messages_and_cancel_on_one_connection() -
         first = await speak(socket, ["ab", "c"], id="one", seed=7)
         assert first.messages[-1] | {"ttfa_s": 0} == {
             "type": "done", "id": "one", "finish_reason": "length", "duration_s": 0.06, "samples": 960, "frames": 3,
-            "ttfa_s": 0, "rtf": 0.1, "seed": 7,
+            "ttfa_s": 0, "rtf": 0.1, "cancel_ms": None, "seed": 7,
         }  # fmt: skip
         # Text still on its way when an utterance ended is no error.
         await send(socket, {"type": "text", "text": "late"}, {"type": "end"})

@@ -1,4 +1,4 @@
-"""When a WebSocket session heard a message, and when the server sent what, both on the server's clock."""
+"""When a session read an interruption, and which audio the server began to send after that, on the server's clock."""
 
 from __future__ import annotations
 
@@ -9,31 +9,41 @@ from typing import Any
 
 import pytest
 
-from sled_tts.server.routes.contexts import Wire
+from sled_tts.server.routes.wire import Wire
 
 
 @dataclass(frozen=True)
 class Watch:
-    """`sent`: (time, message) of everything sent; `heard_at`: times of the messages asked for, seconds."""
+    """`sent`: (time, message) of everything whose sending has begun, binary audio as bytes; `heard_at`: times of the
+    messages asked for. Seconds."""
 
     sent: list[tuple[float, Any]] = field(default_factory=list)
     heard_at: list[float] = field(default_factory=list)
 
+    def after(self) -> list[Any]:
+        """What was sent after the first message asked for."""
+        return [message for at, message in self.sent if at > self.heard_at[0]]
 
-def watch(monkeypatch: pytest.MonkeyPatch, session: Any, wanted: Callable[[dict[str, Any]], bool]) -> Watch:
-    """Note what any `Wire` sends, and when a `session` (a class with `handle`) is given a `wanted` message."""
+
+def watch(monkeypatch: pytest.MonkeyPatch, session: Any, wanted: Callable[[Any], bool], wire: Any = Wire) -> Watch:
+    """Note what any `wire` sends, and when a `session` (a class with `handle`) is given a `wanted` message."""
     seen = Watch()
-    send, handle = Wire.send, session.handle
+    handle = session.handle
 
-    async def watched_send(self: Wire, message: Any) -> None:
-        await send(self, message)
-        seen.sent.append((time.perf_counter(), message))
-
-    async def watched_handle(self: Any, message: dict[str, Any]) -> None:
+    async def watched_handle(self: Any, message: Any) -> None:
         if wanted(message):
             seen.heard_at.append(time.perf_counter())
         await handle(self, message)
 
-    monkeypatch.setattr(Wire, "send", watched_send)
+    def watched(send: Any) -> Any:
+        async def sending(self: Any, message: Any) -> None:
+            seen.sent.append((time.perf_counter(), message))
+            await send(self, message)
+
+        return sending
+
+    for name in ("send", "send_audio"):
+        if hasattr(wire, name):
+            monkeypatch.setattr(wire, name, watched(getattr(wire, name)))
     monkeypatch.setattr(session, "handle", watched_handle)
     return seen
