@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
+from sled_tts.model.errors import ModelError
 from sled_tts.model.interleave import training_layout
 from sled_tts.model.tokenizer import PAD, Tokenizer
 from sled_tts.model.training.layout import NO_PROMPT, PromptSpan
@@ -99,7 +100,16 @@ class TrainingData(Protocol):
     """
 
     @property
+    def mean(self) -> Tensor: ...
+
+    @property
+    def std(self) -> float: ...
+
+    @property
     def phone_names(self) -> list[str]: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
 
     def lanes(self, wanted: int) -> int:
         """How many lanes there are when `wanted` micro-batches make a step: that many, or one for all."""
@@ -258,6 +268,8 @@ class PairedBatches:
 
     def _open(self, lane: int, window: int, first: int) -> _Place:
         corpus = self.data.window(lane, self.lanes, window)
+        if not corpus.items:
+            raise ModelError("no utterance here can be trained on: all end before their text is read", param="data")
         rng = np.random.default_rng([self.seed, lane, window])
         place = _Place(window, first, corpus, _paired_epoch(corpus, self.positions, self.pairing, rng))
         self._places[lane] = place
@@ -295,6 +307,7 @@ def _one_epoch(lengths: Sequence[int], positions: int, rng: np.random.Generator)
             epoch.append(batch)
             batch = []
         batch.append(index)
-    epoch.append(batch)
+    if batch:
+        epoch.append(batch)
     for which in rng.permutation(len(epoch)):
         yield epoch[which]

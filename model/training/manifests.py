@@ -46,20 +46,32 @@ class Limits:
 
 
 def read_manifest(path: Path, limits: Limits, root: Path | None = None) -> tuple[list[MonoCut], ManifestReport]:
-    """The usable cuts of a manifest, with audio paths made absolute (relative ones start at `root`, by default the
-    manifest's folder), and a report on the rest.
+    """The usable cuts of a manifest (see `scan_manifest`) and a report on the rest.
 
     Raises ModelError when the file cannot be read as a manifest, or when no cut in it is usable.
     """
+    report = ManifestReport()
+    cuts = list(scan_manifest(path, limits, report, root))
+    if not cuts:
+        raise ModelError(f"{path}: {report}", param="manifest")
+    return cuts, report
+
+
+def scan_manifest(
+    path: Path, limits: Limits, report: ManifestReport, root: Path | None = None
+) -> Iterator[MonoCut]:
+    """The usable cuts one by one, with audio paths made absolute (relative ones start at `root`, by default the
+    manifest's folder); what is met on the way goes into `report`.
+
+    Raises ModelError when the file cannot be read as a manifest.
+    """
     if not path.is_file():
         raise ModelError(f"no manifest at {path}", param="manifest")
-    base, report = root or path.parent, ManifestReport()
-    cuts: list[MonoCut] = []
-    seen: set[str] = set()
+    base, seen = root or path.parent, set[str]()
     for cut in _cuts(path, report):
         where = Path(cut.recording.sources[0].source)
         where = where if where.is_absolute() else base / where
-        kind = _problem(cut, where, limits)
+        kind = problem_of(cut, where, limits)
         if kind is None and cut.id in seen:
             kind = "an id that was there before"
         seen.add(cut.id)
@@ -67,12 +79,9 @@ def read_manifest(path: Path, limits: Limits, root: Path | None = None) -> tuple
             report.add(kind, cut.id)
             continue
         cut.recording.sources[0].source = str(where)
-        cuts.append(cut)
         report.usable += 1
         report.seconds += cut.duration
-    if not cuts:
-        raise ModelError(f"{path}: {report}", param="manifest")
-    return cuts, report
+        yield cut
 
 
 def _cuts(path: Path, report: ManifestReport) -> Iterator[MonoCut]:
@@ -105,7 +114,8 @@ def _cuts(path: Path, report: ManifestReport) -> Iterator[MonoCut]:
             report.add("no recording", f"line {number}")
 
 
-def _problem(cut: MonoCut, where: Path, limits: Limits) -> str | None:
+def problem_of(cut: MonoCut, where: Path, limits: Limits) -> str | None:
+    """Why a cut whose audio file is `where` cannot be used; None when it can."""
     if not where.is_file():
         return "a missing audio file"
     if not cut.supervisions or not (cut.supervisions[0].text or "").strip():

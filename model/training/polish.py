@@ -97,8 +97,10 @@ def polish_decoder(
     critic = torch.optim.AdamW(judge.parameters(), lr=training.discriminator_lr, betas=(0.8, 0.99), weight_decay=0.0)
     balancer = Balancer(training.weights)
     # The whole codec, for what is read back from its folder is not to the last bit what was written there.
-    parts = {"codec": codec, "judge": judge, "optimiser": optimiser, "critic": critic, "balancer": balancer}
-    run, settings = RunState(0, parts), _settings(training, codec, len(audio))
+    run = RunState(
+        0, {"codec": codec, "judge": judge, "optimiser": optimiser, "critic": critic, "balancer": balancer}
+    )
+    settings = _settings(training, codec, len(audio))
     resume = out.with_name(out.name + ".run")
     if resume.exists():
         run.restore(resume, settings)

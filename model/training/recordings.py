@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from lhotse import MonoCut
 
+from sled_tts.model.errors import ModelError
 from sled_tts.model.pitch import PITCHES_HZ, lock_pitch, median_pitch, nearest_pitch
 from sled_tts.model.training.alignment import RATE, Aligned, Aligner
 from sled_tts.model.training.synthetic import CorpusItem
@@ -23,7 +24,8 @@ _PITCH_SAMPLES = 5
 
 @dataclass(frozen=True)
 class Preparation:
-    """How recordings become a corpus. `level` is the RMS every utterance gets (peaks stay below 0.95).
+    """How recordings become a corpus. `level` is the RMS every utterance gets (peaks stay below 0.95), 0 to leave it
+    as it was recorded; `trim`: without the silence at either end.
 
     `lock_pitch`: see `pitch`. `phrase_s`: cut utterances longer than this at pauses (needs the alignment).
     """
@@ -31,12 +33,55 @@ class Preparation:
     rate: int = RATE
     hop: int = 320
     level: float = 0.07
+    trim: bool = True
     lock_pitch: bool = True
     pitches_hz: tuple[float, ...] = PITCHES_HZ
     align: bool = True
     phrase_s: float = 8.0
     pause_s: float = 0.14
     shortest_phrase_s: float = 1.2
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One utterance: `samples [frames * hop]`, its text, one phone label a frame (or none at all), its speaker."""
+
+    samples: npt.NDArray[np.int16]
+    text: str
+    labels: list[str]
+    speaker: str
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """Turns cuts into utterances; `pitches` are the speakers', where they are locked."""
+
+    how: Preparation
+    pitches: Mapping[str, float]
+    aligner: Aligner | None
+
+    @classmethod
+    def create(cls, cuts: Iterable[MonoCut], how: Preparation) -> Preparer:
+        """Looks through `cuts` only to find the speakers' pitches. Raises ModelError for speakers without voiced
+        speech."""
+        by_speaker: dict[str, list[MonoCut]] = {}
+        for cut in cuts if how.lock_pitch else ():
+            by_speaker.setdefault(speaker_of(cut), []).append(cut)
+        pitches = {name: _speaker_pitch(own, how) for name, own in by_speaker.items()}
+        return cls(how, pitches, Aligner.create() if how.align else None)
+
+    def pieces(self, cut: MonoCut) -> list[Piece]:
+        """The utterance, or its phrases when it is long and they are known. Raises ModelError for audio that cannot be
+        read."""
+        how, name = self.how, speaker_of(cut)
+        wave = _load(cut, how.rate)
+        if how.trim:
+            wave = trim_silence(wave, how.rate)
+        if how.lock_pitch:
+            wave = lock_pitch(wave, how.rate, self.pitches[name])
+        samples, text = _to_samples(wave, how), cut.supervisions[0].text.strip()
+        aligned = self.aligner.align(samples, text) if self.aligner is not None else None
+        return [Piece(piece, words, labels, name) for piece, words, labels in _pieces(samples, text, aligned, how)]
 
 
 def prepare_recordings(
@@ -48,31 +93,22 @@ def prepare_recordings(
     """Write `folder/audio.i16` and `folder/items.jsonl` from cuts of any rate; returns (utterances, hours).
 
     The speaker is the supervision's, or the recording's folder where there is none. `progress` hears how many cuts
-    are done. Raises ModelError for speakers without voiced speech.
+    are done. Raises ModelError for speakers without voiced speech and for audio that cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    by_speaker: dict[str, list[MonoCut]] = {}
-    for cut in cuts:
-        by_speaker.setdefault(speaker_of(cut), []).append(cut)
-    pitches = {name: _speaker_pitch(own, how) for name, own in by_speaker.items()} if how.lock_pitch else {}
-    aligner = Aligner.create() if how.align else None
-    writer = _Writer(folder, how)
+    preparer, count, offset = Preparer.create(cuts, how), 0, 0
     with (folder / "audio.i16.partial").open("wb") as audio, (folder / "items.jsonl.partial").open("w") as items:
         for done, cut in enumerate(cuts, 1):
-            name = speaker_of(cut)
-            wave = trim_silence(_load(cut, how.rate), how.rate)
-            if how.lock_pitch:
-                wave = lock_pitch(wave, how.rate, pitches[name])
-            samples = _to_samples(wave, how)
-            text = cut.supervisions[0].text.strip()
-            aligned = aligner.align(samples, text) if aligner is not None else None
-            for piece, words, labels in _pieces(samples, text, aligned, how):
-                audio.write(piece.tobytes())
-                items.write(json.dumps(asdict(writer.item(words, piece, labels, name))) + "\n")
+            for piece in preparer.pieces(cut):
+                frames = len(piece.samples) // how.hop
+                item = CorpusItem(count, piece.text, offset, frames, piece.labels, piece.speaker)
+                audio.write(piece.samples.tobytes())
+                items.write(json.dumps(asdict(item)) + "\n")
+                count, offset = count + 1, offset + frames
             progress(done)
     (folder / "audio.i16.partial").replace(folder / "audio.i16")
     (folder / "items.jsonl.partial").replace(folder / "items.jsonl")
-    return writer.count, writer.offset * how.hop / how.rate / 3600
+    return count, offset * how.hop / how.rate / 3600
 
 
 def speaker_of(cut: MonoCut) -> str:
@@ -93,23 +129,13 @@ def trim_silence(wave: Float64, rate: int) -> Float64:
     return wave[first:last]
 
 
-@dataclass
-class _Writer:
-    folder: Path
-    how: Preparation
-    count: int = 0
-    offset: int = 0
-
-    def item(self, text: str, piece: npt.NDArray[np.int16], labels: list[str], speaker: str) -> CorpusItem:
-        frames = len(piece) // self.how.hop
-        item = CorpusItem(self.count, text, self.offset, frames, labels, speaker)
-        self.count, self.offset = self.count + 1, self.offset + frames
-        return item
-
-
 def _load(cut: MonoCut, rate: int) -> Float64:
     """Mono samples `[N]` of the cut at `rate`, without offset."""
-    wave = cut.resample(rate).load_audio()[0].astype(np.float64)
+    try:
+        wave = cut.resample(rate).load_audio()[0].astype(np.float64)
+    except Exception as error:  # whatever the decoder of the day raises
+        last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise ModelError(f"{cut.id}: {cut.recording.sources[0].source} cannot be read: {last[0]}") from error
     return np.ascontiguousarray(wave - wave.mean())
 
 
@@ -121,6 +147,8 @@ def _speaker_pitch(cuts: Sequence[MonoCut], how: Preparation) -> float:
 def _to_samples(wave: Float64, how: Preparation) -> npt.NDArray[np.int16]:
     """At the corpus's level, padded to whole frames."""
     wave = np.pad(wave, (0, -len(wave) % how.hop))
+    if not how.level:
+        return (wave.clip(-1, 1) * 32767).astype("<i2")
     wave = wave * (how.level / max(float(np.sqrt(np.square(wave).mean())), 1e-5))
     wave = wave * min(1.0, 0.95 / max(float(np.abs(wave).max()), 1e-5))
     return (wave * 32767).astype("<i2")

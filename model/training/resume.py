@@ -102,7 +102,7 @@ def flush(file: Path) -> None:
         os.fsync(written.fileno())
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside the old file, flush, then swap: an interruption or a full disk leaves the old file whole."""
     partial = path.with_name(path.name + ".partial")
     try:
