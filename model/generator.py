@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sled_tts.model.config import SledConfig
-from sled_tts.model.quantization import Precision, Projection
+from sled_tts.model.native.library import Native
+from sled_tts.model.quantization import Kernel, Precision, Projection
 
 _EPS = 1e-6
 
@@ -93,12 +94,18 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, noise: Tensor) -> Tensor:
         return self.from_modulation(z, self.modulation(noise))
 
-    def pack(self, precision: Precision) -> None:
+    def step_products(self) -> list[Kernel | None]:
+        """The packed products of `from_modulation`: condition, latent, then two for each block."""
+        inside = [layer for block in self._blocks for layer in (block.mlp[0], block.mlp[2])]
+        found = [self.cond_embed, self.final_layer.linear, *inside]
+        return [layer.kernel for layer in found if isinstance(layer, Projection)]
+
+    def pack(self, precision: Precision, native: Native | None = None) -> None:
         """Pack every weight; input and output are small and in the units of noise and latents: they stay in fp32."""
         exact = (self.input_proj, self.final_layer.linear)
         for module in self.modules():
             if isinstance(module, Projection):
-                module.pack(Precision.FP32 if module in exact else precision)
+                module.pack(Precision.FP32 if module in exact else precision, native)
 
     @torch.no_grad()
     def init_weights(self) -> None:

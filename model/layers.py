@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sled_tts.model.config import SledConfig
+from sled_tts.model.native.library import Native
 from sled_tts.model.quantization import Kernel, Precision, Projection, pack
 
 
@@ -163,11 +164,11 @@ class DecoderLayer(nn.Module):
         return self._feed_forward(x + self.self_attn.cached(self.input_layernorm(x), keys, values, plan))
 
     @torch.no_grad()
-    def pack(self, precision: Precision) -> None:
+    def pack(self, precision: Precision, native: Native | None = None) -> None:
         """Lay q, k, v and gate, up side by side, two matrix products fewer a layer, and pack every weight."""
         attention, mlp = self.self_attn, self.mlp
         qkv = [attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]
-        attention.fused = pack(torch.cat(qkv), None, precision)
-        mlp.fused = pack(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]), None, precision)
-        attention.o_proj.pack(precision)
-        mlp.down_proj.pack(precision)
+        attention.fused = pack(torch.cat(qkv), None, precision, native)
+        mlp.fused = pack(torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]), None, precision, native)
+        attention.o_proj.pack(precision, native)
+        mlp.down_proj.pack(precision, native)

@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sled_tts.model.errors import ConfigError
+from sled_tts.model.native.library import Native
+from sled_tts.model.native.product import NativeProduct
 
 Kernel = Callable[[Tensor], Tensor]
 
@@ -45,22 +47,26 @@ class Projection(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias) if self.kernel is None else self.kernel(x)
 
-    def pack(self, precision: Precision) -> None:
-        self.kernel = pack(self.weight.detach(), None if self.bias is None else self.bias.detach(), precision)
+    def pack(self, precision: Precision, native: Native | None = None) -> None:
+        bias = None if self.bias is None else self.bias.detach()
+        self.kernel = pack(self.weight.detach(), bias, precision, native)
 
     def release(self) -> None:
         """Give the original weights' memory back: only the kernel is left, and saving is no longer possible."""
         self.weight = nn.Parameter(torch.empty_like(self.weight, device="meta"), requires_grad=False)
 
 
-def pack(weight: Tensor, bias: Tensor | None, precision: Precision) -> Kernel:
+def pack(weight: Tensor, bias: Tensor | None, precision: Precision, native: Native | None = None) -> Kernel:
     """The product with `weight [N, K]` in fp32, and `bias [N]`, as `x [..., K] -> [..., N]`, fp32 in and out.
 
-    On another device than a CPU, or in another precision than fp32, weights stay as they are. Raises ConfigError
-    when this processor has no kernel for `precision`.
+    By the compiled kernels where they are given, else by oneDNN. On another device than a CPU, or in another precision
+    than fp32, weights stay as they are. Raises ConfigError when this processor has no kernel for `precision`.
     """
     if weight.device.type != "cpu" or weight.dtype != torch.float32:
         return functools.partial(F.linear, weight=weight, bias=bias)
+    compiled = None if native is None else NativeProduct.of(native, weight, bias, precision)
+    if compiled is not None:
+        return compiled
     if not available(precision):
         raise ConfigError(f"this processor has no kernels for precision {precision}", param="precision")
     if precision is Precision.INT8:

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
-from sled_tts.model.generator import Generator
+from sled_tts.model.generator import Generator, Modulation
 from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.layers import DecoderLayer, RaggedPlan, RMSNorm, rotary_table
+from sled_tts.model.native.library import load
+from sled_tts.model.native.step import NativeStep
 from sled_tts.model.quantization import Precision, Projection
 
 
@@ -55,6 +57,8 @@ class Sled(nn.Module):
         cos, sin = rotary_table(config.max_position_embeddings, config.head_dim, config.rope_theta)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+        self.compiled: NativeStep | None = None
+        self.cache_dtype: torch.dtype | None = None
 
     @property
     def layers(self) -> list[DecoderLayer]:
@@ -78,6 +82,12 @@ class Sled(nn.Module):
         """Stop logits `[...]` of unguided conditional hidden states `[..., H]`."""
         out: Tensor = self.eos_head(hidden)
         return out[..., 0]
+
+    def latents(self, z: Tensor, modulation: Modulation) -> Tensor:
+        """Latents `[B, D]` for conditions `z [B, H]`, by the fastest way there is."""
+        if self.compiled is not None:
+            return self.compiled.latents(z, modulation)
+        return self.generator.from_modulation(z, modulation)
 
     def forward_full(self, embeds: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Without cache, for training: `embeds [B, L, H] -> hidden [B, L, H]`.
@@ -154,16 +164,24 @@ class Sled(nn.Module):
         out: Tensor = self.model.norm(x)
         return out
 
-    def prepare_for_inference(self, precision: Precision = Precision.FP32) -> Sled:
+    def prepare_for_inference(self, precision: Precision = Precision.FP32, *, compiled: bool = True) -> Sled:
         """Evaluation mode, frozen, projections fused and packed. The state dict is unchanged.
 
         `precision` is for the large matrices, on a CPU; the layers that touch latents and noise stay in fp32.
+        `compiled` allows the compiled kernels (`model.native`), with which packed steps keep their keys and values in
+        bf16 unless the weights are in fp32.
         """
         self.eval().requires_grad_(False)
+        exact = self.z_proj.weight.device.type == "cpu" and self.z_proj.weight.dtype == torch.float32
+        native = load() if compiled and exact else None
         for layer in self.layers:
-            layer.pack(precision)
-        self.z_proj.pack(Precision.FP32)
-        self.generator.pack(precision)
+            layer.pack(precision, native)
+        self.z_proj.pack(Precision.FP32, native)
+        self.generator.pack(precision, native)
+        self.compiled = None if native is None else NativeStep.of(native, self)
+        self.cache_dtype = self.z_proj.weight.dtype
+        if self.compiled is not None and precision is not Precision.FP32:
+            self.cache_dtype = torch.bfloat16
         return self
 
     def release_weights(self) -> None:

@@ -2,9 +2,10 @@
 
 `Sled.forward` pads attention to the widest and longest row of the batch, which changes the order of floating point
 sums with the batch. Here each row attends on its own, over exactly its own positions, and the matrix products run
-over all rows packed together. A row of a packed product (`model.quantization`) is bit-identical for every row count
-from two on; where weights cannot be packed, MKL's is for multiples of four: one to three rows take other kernels, and
-with two threads so do the one to three that 5, 6, 7, 9, 10 or 11 rows leave to one of them. So packs are
+over all rows packed together. The compiled kernels (`model.native`) compute each row in an order of its own. Without
+them torch's operators do the same step: a row of a packed product (`model.quantization`) is bit-identical for every row
+count from two on; where weights cannot be packed, MKL's is for multiples of four: one to three rows take other kernels,
+and with two threads so do the one to three that 5, 6, 7, 9, 10 or 11 rows leave to one of them. So packs are
 padded to multiples of `ROW_MULTIPLE`; tested.
 """
 
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sled_tts.model.kv_cache import KVCache
-from sled_tts.model.layers import Attention, DecoderLayer, rotate
+from sled_tts.model.layers import Attention, rotate
 from sled_tts.model.sled import Sled
 
 ROW_MULTIPLE = 2 if torch._C._has_mkldnn else 4
@@ -36,43 +37,54 @@ class PackedRow:
 
 @dataclass(frozen=True)
 class PackedPlan:
-    """How N packed columns meet the cache. `row_of`, `position` are `[N]`; `cos`, `sin` `[N, 1, head_dim]`;
-    `masks[i]` is `[count, past + count]`, None for a single column, which sees everything."""
+    """Who owns which of N packed `columns`; those beyond the last row's are padding."""
 
     rows: tuple[PackedRow, ...]
+    columns: int
+    padding_row: int
+
+    @property
+    def used(self) -> int:
+        return self.rows[-1].start + self.rows[-1].count
+
+
+def pack(cache: KVCache, rows: Sequence[int], counts: Sequence[int], padding_row: int) -> PackedPlan:
+    """Plan `counts[i] >= 1` new columns for each cache row; `padding_row` absorbs the
+    columns that fill up to a multiple of `ROW_MULTIPLE`."""
+    placed, start = list[PackedRow](), 0
+    for row, count in zip(rows, counts, strict=True):
+        placed.append(PackedRow(row, start, count, cache.lengths[row]))
+        start += count
+    return PackedPlan(tuple(placed), start + -start % ROW_MULTIPLE, padding_row)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where packed columns go, for torch's operators: `row_of`, `position` are `[N]`; `cos`, `sin` `[N, 1, head_dim]`;
+    `masks[i]` is `[count, past + count]`, None for a single column, which sees everything."""
+
     masks: tuple[Tensor | None, ...]
     row_of: Tensor
     position: Tensor
     cos: Tensor
     sin: Tensor
 
-
-def pack(sled: Sled, cache: KVCache, rows: Sequence[int], counts: Sequence[int], padding_row: int) -> PackedPlan:
-    """Plan `counts[i] >= 1` new columns for each cache row; `padding_row` absorbs the
-    columns that fill up to a multiple of `ROW_MULTIPLE`."""
-    device = sled.cos.device
-    placed, masks = list[PackedRow](), list[Tensor | None]()
-    row_of, position = list[int](), list[int]()
-    for row, count in zip(rows, counts, strict=True):
-        past = cache.lengths[row]
-        placed.append(PackedRow(row, len(row_of), count, past))
-        row_of += [row] * count
-        position += range(past, past + count)
-        if count == 1:
-            masks.append(None)
-        else:
-            mask = torch.ones(count, past + count, dtype=torch.bool, device=device)
-            masks.append(mask.tril(past))
-    padding = -len(row_of) % ROW_MULTIPLE
-    index = torch.tensor([row_of + [padding_row] * padding, position + list(range(padding))], device=device)
-    return PackedPlan(
-        rows=tuple(placed),
-        masks=tuple(masks),
-        row_of=index[0],
-        position=index[1],
-        cos=sled.cos[index[1]][:, None],
-        sin=sled.sin[index[1]][:, None],
-    )
+    @classmethod
+    def of(cls, sled: Sled, plan: PackedPlan) -> _Places:
+        device = sled.cos.device
+        masks, row_of, position = list[Tensor | None](), list[int](), list[int]()
+        for row in plan.rows:
+            row_of += [row.row] * row.count
+            position += range(row.past, row.past + row.count)
+            if row.count == 1:
+                masks.append(None)
+            else:
+                mask = torch.ones(row.count, row.past + row.count, dtype=torch.bool, device=device)
+                masks.append(mask.tril(row.past))
+        padding = plan.columns - plan.used
+        index = torch.tensor([row_of + [plan.padding_row] * padding, position + list(range(padding))], device=device)
+        cos, sin = sled.cos[index[1]][:, None], sled.sin[index[1]][:, None]
+        return cls(tuple(masks), index[0], index[1], cos, sin)
 
 
 def pad_rows(x: Tensor) -> Tensor:
@@ -81,14 +93,14 @@ def pad_rows(x: Tensor) -> Tensor:
     return x if missing == 0 else torch.cat([x, x.new_zeros(missing, *x.shape[1:])])
 
 
-def _attend(attention: Attention, x: Tensor, keys: Tensor, values: Tensor, plan: PackedPlan) -> Tensor:
+def _attend(attention: Attention, x: Tensor, keys: Tensor, values: Tensor, plan: PackedPlan, places: _Places) -> Tensor:
     joint = attention.joint(x)
-    turned = rotate(joint[:, :2], plan.cos[:, None], plan.sin[:, None])
-    keys[plan.row_of, :, plan.position] = turned[:, 1]
-    values[plan.row_of, :, plan.position] = joint[:, 2]
+    turned = rotate(joint[:, :2], places.cos[:, None], places.sin[:, None])
+    keys[places.row_of, :, places.position] = turned[:, 1]
+    values[places.row_of, :, places.position] = joint[:, 2]
     queries = turned[:, :1].transpose(1, 2)
     parts = []
-    for row, mask in zip(plan.rows, plan.masks, strict=True):
+    for row, mask in zip(plan.rows, places.masks, strict=True):
         live = row.past + row.count
         held_k, held_v = keys.narrow(0, row.row, 1).narrow(2, 0, live), values.narrow(0, row.row, 1).narrow(2, 0, live)
         asked = queries.narrow(0, row.start, row.count)
@@ -96,21 +108,27 @@ def _attend(attention: Attention, x: Tensor, keys: Tensor, values: Tensor, plan:
             asked = asked.permute(2, 1, 0, 3)
         attended = F.scaled_dot_product_attention(asked, held_k, held_v, attn_mask=mask)
         parts.append(attended.transpose(1, 2).reshape(row.count, -1))
-    padding = x.shape[0] - plan.rows[-1].start - plan.rows[-1].count
-    if padding:
-        parts.append(x.new_zeros(padding, parts[0].shape[1]))
+    if plan.columns > plan.used:
+        parts.append(x.new_zeros(plan.columns - plan.used, parts[0].shape[1]))
     result: Tensor = attention.o_proj(torch.cat(parts))
     return result
 
 
+def _by_operators(sled: Sled, embeds: Tensor, cache: KVCache, plan: PackedPlan) -> Tensor:
+    x, places = embeds, _Places.of(sled, plan)
+    for layer, keys, values in zip(sled.layers, cache.keys, cache.values, strict=True):
+        attended = _attend(layer.self_attn, layer.input_layernorm(x), keys, values, plan, places)
+        x = layer._feed_forward(x + attended)
+    out: Tensor = sled.model.norm(x)
+    return out
+
+
 def forward_packed(sled: Sled, embeds: Tensor, cache: KVCache, plan: PackedPlan) -> Tensor:
     """Packed inputs `[N, H]` (padding included) to hidden states `[N, H]`; every row's columns are appended."""
-    x = embeds
-    for layer, keys, values in zip(sled.model.layers, cache.keys, cache.values, strict=True):
-        assert isinstance(layer, DecoderLayer)
-        x = x + _attend(layer.self_attn, layer.input_layernorm(x), keys, values, plan)
-        x = layer._feed_forward(x)
+    if sled.compiled is not None:
+        out, _ = sled.compiled.hidden(embeds, cache, plan.rows)
+    else:
+        out = _by_operators(sled, embeds, cache, plan)
     for row in plan.rows:
         cache.lengths[row.row] += row.count
-    out: Tensor = sled.model.norm(x)
     return out

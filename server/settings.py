@@ -13,8 +13,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sled_tts.server.errors import InvalidParameterError
 
 PREFIX = "SLED_TTS_"
-# Variables with our prefix that belong to clients or to the test suite.
-_OTHERS = frozenset({"SLED_TTS_URL", "SLED_TTS_CLIENT_KEY", "SLED_TTS_SHARED"})
+# Variables with our prefix that belong to clients, to the kernels (`model.native`) or to the test suite.
+_OTHERS = frozenset({"SLED_TTS_URL", "SLED_TTS_CLIENT_KEY", "SLED_TTS_SHARED", "SLED_TTS_NATIVE"})
 
 Names = Annotated[tuple[str, ...], NoDecode]
 

@@ -199,8 +199,8 @@ class SledRunner:
                     columns += part
                     owner += [row.slot] * len(part)
                 (unconditional if offset else conditional).append(len(columns) - 1)
-        plan = pack(self.sled, state.cache, cache_rows, counts, state.padding_row)
-        embeds = self._embed(columns, owner, plan.row_of.shape[0])
+        plan = pack(state.cache, cache_rows, counts, state.padding_row)
+        embeds = self._embed(columns, owner, plan.columns)
         hidden = forward_packed(self.sled, embeds, state.cache, plan)
         ends = torch.tensor([conditional, unconditional], device=self.device)
         return hidden, ends[0], ends[1]
@@ -227,7 +227,7 @@ class SledRunner:
         if missing:
             slots = torch.cat([slots, slots[-1:].expand(missing)])
             index = torch.cat([index, index[-1:].expand(missing)])
-        latents = self.sled.generator.from_modulation(pad_rows(z), self.state.modulation(slots, index))
+        latents = self.sled.latents(pad_rows(z), self.state.modulation(slots, index))
         return latents[:live].float()
 
     def _draw_noise(self, slot: int) -> None:

@@ -45,7 +45,7 @@ class EngineState:
         def cache_layer() -> Tensor:
             # Untouched pages of a CPU's memory cost nothing.
             make = torch.zeros if zeroed else torch.empty
-            return make(shape, device=device, dtype=dtype)
+            return make(shape, device=device, dtype=sled.cache_dtype or dtype)
 
         layers = range(config.num_hidden_layers)
         width = config.generator.width
@@ -70,7 +70,8 @@ class EngineState:
     def stream_bytes(sled: Sled, positions: int) -> int:
         """Memory of one slot: both cache rows, its latents and its noise."""
         config, item = sled.config, sled.z_proj.weight.element_size()
-        kv = 2 * 2 * config.num_hidden_layers * config.num_attention_heads * config.head_dim * positions * item
+        held = item if sled.cache_dtype is None else sled.cache_dtype.itemsize
+        kv = 2 * 2 * config.num_hidden_layers * config.num_attention_heads * config.head_dim * positions * held
         noise = NOISE_BLOCK * (3 * config.generator.depth + 2) * config.generator.width * item
         return kv + 4 * positions * config.latent_dim + noise
 

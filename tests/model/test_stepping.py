@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,27 +20,35 @@ PADDING = SLOTS
 cuts = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 
-def _model() -> Sled:
+PATHS = pytest.mark.parametrize("compiled", [True, False], ids=["kernels", "operators"])
+
+
+def _model(compiled: bool) -> Sled:
     """Sizes at which matrix products take the kernels they take in a real model."""
-    return tiny(1, hidden_size=192, intermediate_size=320, num_attention_heads=3)[0].prepare_for_inference()
+    sled = tiny(1, hidden_size=192, intermediate_size=320, num_attention_heads=3)[0]
+    sled.prepare_for_inference(compiled=compiled)
+    if compiled and sled.compiled is None:
+        pytest.skip("no compiled kernels on this machine")
+    return sled
 
 
 def _feed(model: Sled, cache: KVCache, pieces: list[tuple[int, Tensor]]) -> list[Tensor]:
     """One step: a piece of new inputs for each row; the new hidden states of each."""
     rows, counts = [row for row, _ in pieces], [len(piece) for _, piece in pieces]
-    plan = pack(model, cache, rows, counts, PADDING)
+    plan = pack(cache, rows, counts, PADDING)
     packed = torch.cat([piece for _, piece in pieces])
-    padding = torch.zeros(len(plan.row_of) - len(packed), packed.shape[1])
+    padding = torch.zeros(plan.columns - len(packed), packed.shape[1])
     hidden = forward_packed(model, torch.cat([packed, padding]), cache, plan)
     return list(torch.split(hidden[: len(packed)], counts))
 
 
+@PATHS
 @settings(max_examples=25, deadline=None)
 @given(st.lists(cuts, min_size=1, max_size=SLOTS), st.randoms())
 def test_company_changes_no_bit_and_the_result_is_that_of_the_whole_sequence(
-    streams: list[list[int]], chance: object
+    compiled: bool, streams: list[list[int]], chance: object
 ) -> None:
-    model = _model()
+    model = _model(compiled)
     rng = torch.Generator().manual_seed(3)
     inputs = [torch.randn(sum(sizes), 192, generator=rng) for sizes in streams]
     bounds = [[0, *torch.tensor(sizes).cumsum(0).tolist()] for sizes in streams]
@@ -64,9 +73,10 @@ def test_company_changes_no_bit_and_the_result_is_that_of_the_whole_sequence(
             torch.testing.assert_close(alone, whole, atol=1e-3, rtol=1e-3)
 
 
-def test_rows_never_read_what_they_have_not_written() -> None:
+@PATHS
+def test_rows_never_read_what_they_have_not_written(compiled: bool) -> None:
     """A slot whose last stream went to NaN is as good as new for the next."""
-    model = _model()
+    model = _model(compiled)
     tokens = torch.randn(9, 192, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
         cache = KVCache.allocate(model.config, SLOTS + 1, LONGEST)
