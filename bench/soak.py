@@ -5,6 +5,9 @@
 Without `--url` it starts a server of its own. A line of JSON for every minute goes to standard error; the last line of
 standard output is JSON too, also after an interrupt. Exit code 1 when a slot was not given back, an utterance failed,
 or resident memory grew by more than `--max-growth-mb` after the first tenth.
+
+An utterance whose voice found no end within its bound is cut, which the server says (over HTTP by breaking off); that
+is the voice's doing and counted by itself.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from sled_tts.bench.listeners import Heard, Target, over_rest, over_websocket, p
 from sled_tts.bench.serving import ServerProcess, client_machine, started_server
 
 _SETTLE_S = 15.0
+_CUT = "length limit"
 
 
 @dataclass
@@ -58,11 +62,22 @@ class Soak:
             else:
                 gap_s = rng.uniform(0.01, 0.05) if kind == "trickle" else 0.0
                 heard = await over_websocket(self.target, words, seed, gap_s, leave_after=leave)
+            if kind == "rest" and heard.error is not None:
+                await self.ask_why(heard, words)
+            if heard.error or was_cut(heard):
+                seen = {"kind": kind, "seed": seed, "words": len(words), "audio_s": round(heard.audio_s, 2)}
+                print(json.dumps(seen | {"cut": was_cut(heard), "error": heard.error}), file=sys.stderr, flush=True)
             heard.pcm = bytearray()
             self.ended.append((self.elapsed_s, heard))
             if heard.error:
                 await asyncio.sleep(0.5)
             await asyncio.sleep(rng.uniform(0.0, 0.3))
+
+    async def ask_why(self, heard: Heard, words: list[str]) -> None:
+        """A broken HTTP body gives no reason; the same text and seed over a WebSocket does."""
+        again = await over_websocket(self.target, words, heard.seed, 0.0)
+        if was_cut(again):
+            heard.error = f"{_CUT} ({heard.error})"
 
     async def watch(self, every_s: float) -> None:
         """A line a minute: what has happened, and the server's memory and slots."""
@@ -87,27 +102,40 @@ class Soak:
     def heard_between(self, start_s: float, end_s: float) -> list[Heard]:
         return [heard for at, heard in self.ended if start_s <= at < end_s]
 
+    def memory_by_tenths(self, end_s: float) -> list[float]:
+        """The largest resident memory seen in each tenth of the run."""
+        parts = [[mb for at, mb in self.memory if k <= 10 * at / (end_s or 1) < k + 1] for k in range(11)]
+        return [max(part) for part in parts if part]
+
     def report(self, slots_at_end: int | None, interrupted: bool) -> dict[str, Any]:
         end = max((at for at, _ in self.ended), default=0.0)
         tenth = end / 10
         opening, closing = self.heard_between(0, tenth), self.heard_between(end - tenth, end + 1)
         settled = [mb for at, mb in self.memory if at >= tenth] or [mb for _, mb in self.memory]
-        errors = [heard.error for _, heard in self.ended if heard.error]
+        errors = [heard.error for _, heard in self.ended if heard.error and not was_cut(heard)]
         return {
             "minutes": round(end / 60, 1),
             "interrupted": interrupted,
             "utterances": len(self.ended),
             "whole": sum(heard.done is not None for _, heard in self.ended),
             "left_on_purpose": sum(heard.left for _, heard in self.ended),
+            "cut_at_length_limit": sum(was_cut(heard) for _, heard in self.ended),
             "errors": len(errors),
             "error_kinds": sorted(set(errors))[:10],
             "slots_in_use_at_end": slots_at_end,
             "rss_mb_at_start": self.memory[0][1] if self.memory else None,
             "rss_mb_after_a_tenth": settled[0] if settled else None,
             "rss_mb_at_end": settled[-1] if settled else None,
+            "rss_mb_by_tenths": self.memory_by_tenths(end),
             "ttfa_ms_first_tenth": ttfa(opening),
             "ttfa_ms_last_tenth": ttfa(closing),
         }
+
+
+def was_cut(heard: Heard) -> bool:
+    """Whether the utterance reached its length limit: REST breaks off, a WebSocket ends by `length`."""
+    ended = heard.done is not None and heard.done["finish_reason"] == "length"
+    return ended or (heard.error is not None and _CUT in heard.error)
 
 
 def ttfa(heard: list[Heard]) -> dict[str, float] | None:
