@@ -16,6 +16,7 @@ from enum import Enum, auto
 from sled_tts.model.errors import TokenizerError
 from sled_tts.server.text.characters import plain, script
 from sled_tts.server.text.context import Ahead, Before, Kind
+from sled_tts.server.text.foreign import ForeignLetters
 from sled_tts.server.text.markup import Markup
 from sled_tts.server.text.spoken import Skipped, Spoken
 from sled_tts.server.text.words import read_word, speakable
@@ -65,7 +66,10 @@ class Normaliser:
     _line_spoke: bool = field(default=False, init=False)
     _cell: bool = field(default=False, init=False)
     _ends_line: bool = field(default=False, init=False)
-    _skipped: Skipped | None = field(default=None, init=False)
+    _scripts: ForeignLetters = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._scripts = ForeignLetters(self.foreign)
 
     def feed(self, text: str) -> Iterator[Spoken | Skipped]:
         """What can be said now. Raises TokenizerError for text that is not Unicode."""
@@ -85,9 +89,7 @@ class Normaliser:
         yield from self._finish_word()
         yield from self._drain(Ahead("", True))
         self._ends_line = False
-        if self._skipped is not None:
-            yield self._skipped
-            self._skipped = None
+        yield from self._scripts.take()
 
     def _character(self, c: str) -> Iterator[Spoken | Skipped]:
         if c == "\n":
@@ -129,14 +131,13 @@ class Normaliser:
             return
         if self._line is _Line.START:
             yield from self._begin_text()
-        if self._skipped is not None and not any(script(c) for c in word) and any(c.isalnum() for c in word):
-            yield self._skipped
-            self._skipped = None
+        if not any(script(c) for c in word) and any(c.isalnum() for c in word):
+            yield from self._scripts.take()
         if _SIMPLE.fullmatch(word) and self._markup.idle:
             self._queue.append(_Token(word, begin, end, space=space))
             yield from self._drain(Ahead("", False))
             return
-        ready = plain(self._without_foreign(word, begin))
+        ready = plain(self._scripts.without(word, begin))
         verbatim = self.foreign and any(script(c) for c in word)
         for text in [word] if verbatim else ready.split():
             for part in self._markup.clean(text) if not verbatim else []:
@@ -146,28 +147,6 @@ class Normaliser:
         if self._queue:
             self._queue[-1].space = space
         yield from self._drain(Ahead("", False))
-
-    def _without_foreign(self, word: str, begin: int) -> str:
-        """Letters of other scripts taken out and noted; a single Greek letter has a name."""
-        if word.isascii() or self.foreign:
-            return word
-        kept = []
-        for at, c in enumerate(word):
-            name = script(c)
-            lone = not ((at and script(word[at - 1])) or (word[at + 1 : at + 2] and _block(word[at + 1]) == "GREEK"))
-            greek = _block(c) == "GREEK" and (at == 0 or _block(word[at - 1]) != "GREEK") and lone
-            if _block(c) == "GREEK" and not greek and c not in "µμΩ":
-                name = "greek"
-            if name is None:
-                kept.append(c)
-                continue
-            kept.append(" ")
-            if self._skipped is None:
-                self._skipped = Skipped(name, c, begin + at, begin + at + 1)
-            else:
-                s = self._skipped
-                self._skipped = Skipped(s.script, (s.sample + c)[:20], s.begin, begin + at + 1)
-        return "".join(kept)
 
     def _structure(self, word: str) -> bool:
         """Marks that shape lines and are not said."""
@@ -268,7 +247,3 @@ class Normaliser:
 def _trail(word: str) -> str:
     match = re.search(r"[.,!?;:]", word[len(word.rstrip(".,!?;:\"')]}")) :])
     return match[0] if match else ""
-
-
-def _block(character: str) -> str:
-    return "GREEK" if "\u0370" <= character <= "\u03ff" else ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+# As people write them: groups of three, a part after the point.
+NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
 _SMALL = [
     "zero",
     "one",

@@ -1,4 +1,4 @@
-"""Money, measures, dates, times and plain numbers: one word (and at times the next) to words."""
+"""Quantities of every kind: one word (and at times the next) to words. Measures and plain numbers are read here."""
 
 from __future__ import annotations
 
@@ -6,77 +6,26 @@ import re
 
 from sled_tts.server.text import lexicon
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
-from sled_tts.server.text.numbers import amount, cardinal, decade, digits, fraction, ordinal, year
+from sled_tts.server.text.dates import read_clock, read_date
+from sled_tts.server.text.money import read_money
+from sled_tts.server.text.numbers import NUMBER, amount, cardinal, decade, digits, fraction, ordinal, year
 
-_NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
-_SIGN = "|".join(re.escape(sign) for sign in sorted(lexicon.CURRENCIES, key=len, reverse=True))
-_SCALE = r"(?:[kK]|[mM][mMnN]?|[bB][nN]?|[tT][nN]?)"
-_MONEY = re.compile(rf"([-+]?)({_SIGN})([-+]?)({_NUMBER})(?:[-–]\2?({_NUMBER}))?({_SCALE})?(\+?)(?:/(\w+))?")
-_MONEY_AFTER = re.compile(rf"([-+]?)({_NUMBER})([€£¥₹₽₩¢$])")
 _MEASURE = re.compile(
-    rf"([-+]?(?:{_NUMBER}))(?:[-–]({_NUMBER}))?-?([a-zA-Zµ°ºΩ]+(?:\^[23])?)(?:/([a-zA-Z]+(?:\^[23])?))?"
+    rf"([-+]?(?:{NUMBER}))(?:[-–]({NUMBER}))?-?([a-zA-Zµ°ºΩ]+(?:\^[23])?)(?:/([a-zA-Z]+(?:\^[23])?))?"
 )
 _UNIT = re.compile(r"([a-zA-Zµ°ºΩ]+(?:\^[23])?)(?:/([a-zA-Z]+(?:\^[23])?))?")
-_PERCENT = re.compile(rf"([-+~]?(?:{_NUMBER}))(?:%?[-–]({_NUMBER}))?%")
-_PLAIN = re.compile(rf"([-+]?)({_NUMBER})")
-_RANGE = re.compile(rf"({_NUMBER})[-–—]({_NUMBER})")
-_TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?\s?([aApP]\.?[mM]\.?)?")
-_TIMES = re.compile(r"(\d{1,2}(?::\d\d)?)\s?([aApP]\.?[mM])?[-–](\d{1,2}(?::\d\d)?)\s?([aApP]\.?[mM])?")
-_HOUR = re.compile(r"(1[0-2]|0?[1-9])([aApP]\.?[mM]\.?)")
-_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
-_SLASHED = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d\d)")
-_MERIDIEM = ("am", "pm", "a.m", "p.m")
+_PERCENT = re.compile(rf"([-+~]?(?:{NUMBER}))(?:%?[-–]({NUMBER}))?%")
+_PLAIN = re.compile(rf"([-+]?)({NUMBER})")
+_RANGE = re.compile(rf"({NUMBER})[-–—]({NUMBER})")
 
 
 def read_quantity(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
     """A reading, None when it is no quantity, `"wait"` when what follows decides."""
-    for rule in (_money, _percent, _date, _clock, _ordinal, _special):
+    for rule in (read_money, _percent, read_date, read_clock, _ordinal, _special):
         found = rule(core, trail, before, ahead)
         if found is not None:
             return found
     return _measure(core, trail, before) or _unit_after(core, trail, before) or _number(core, trail, before, ahead)
-
-
-def _money(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
-    after = _MONEY_AFTER.fullmatch(core)
-    match = _MONEY.fullmatch(f"{after[1]}{after[3]}{after[2]}" if after else core)
-    if not match:
-        return _coded(core, trail, before)
-    sign, mark, inner, value, until, scale, more, per = match.groups()
-    one, many, cent, cents = lexicon.CURRENCIES[mark]
-    minus = {"-": "minus ", "+": "plus "}.get(sign or inner, "")
-    tail = (" or more" if more else "") + (f" per {lexicon.PER.get(per, per)}" if per else "")
-    if not scale and not trail and not per and not more:
-        scaled = ahead.among(lexicon.SCALE_WORDS)
-        if scaled is None:
-            return "wait"
-        if scaled:
-            word = lexicon.SCALES.get(ahead.core.lower(), ahead.core.lower())
-            span = f" to {amount(until)}" if until else ""
-            return Reading(f"{minus}{amount(value)}{span} {word} {many}", trail, Kind.PLAIN, True)
-    if scale or until:
-        span = f" to {amount(until)}" if until else ""
-        word = f" {lexicon.SCALES[scale.lower()]}" if scale else ""
-        return Reading(f"{minus}{amount(value)}{span}{word} {many}{tail}", trail)
-    whole, _, part = value.replace(",", "").partition(".")
-    if len(part) in (1, 2) and cent and mark != "¥":
-        small, units = int(part.ljust(2, "0")), int(whole or 0)
-        said = [f"{cardinal(units)} {one if units == 1 else many}"] if units or not small else []
-        said += [f"{cardinal(small)} {cent if small == 1 else cents}"] if small else []
-        return Reading(minus + " and ".join(said) + tail, trail)
-    return Reading(f"{minus}{amount(value)} {one if value == '1' else many}{tail}", trail)
-
-
-def _coded(core: str, trail: str, before: Before) -> Reading | None:
-    names = lexicon.CURRENCY_CODES.get(core.lower())
-    if names and core.isupper() and before.kind is Kind.NUMBER:
-        return Reading(names[0] if before.word == "1" else names[1], trail)
-    match = re.fullmatch(rf"({_NUMBER})([A-Z]{{3}})|([A-Z]{{3}})({_NUMBER})", core)
-    names = lexicon.CURRENCY_CODES.get((match[2] or match[3]).lower()) if match else None
-    if match and names:
-        value = match[1] or match[4]
-        return Reading(f"{amount(value)} {names[0] if value == '1' else names[1]}", trail)
-    return None
 
 
 def _percent(core: str, trail: str, _: Before, __: Ahead) -> Reading | None:
@@ -86,78 +35,6 @@ def _percent(core: str, trail: str, _: Before, __: Ahead) -> Reading | None:
     about = "about " if match[1][0] == "~" else ""
     until = f" to {amount(match[2])}" if match[2] else ""
     return Reading(f"{about}{amount(match[1].lstrip('~'))}{until} percent", trail)
-
-
-def _date(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
-    if match := _ISO.fullmatch(core):
-        y, m, d = int(match[1]), int(match[2]), int(match[3])
-        if 1 <= m <= 12 and 1 <= d <= 31:
-            at = f", {_time_of(match[4])}" if match[4] else ""
-            return Reading(f"{lexicon.MONTHS[m - 1]} {ordinal(d)}, {year(y)}{at}", trail)
-    if match := _SLASHED.fullmatch(core):
-        m, d, y = int(match[1]), int(match[3]), int(match[4])
-        if match[2] == "." or m > 12:
-            m, d = d, m
-        if 1 <= m <= 12 and 1 <= d <= 31:
-            y += 0 if len(match[4]) == 4 else (2000 if y < 50 else 1900)
-            return Reading(f"{lexicon.MONTHS[m - 1]} {ordinal(d)}, {year(y)}", trail)
-    match = re.fullmatch(r"(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])", core)
-    if match and core != "9/11" and before.lower in ("on", "by", "until", "since", "before", "after"):
-        return Reading(f"{lexicon.MONTHS[int(match[1]) - 1]} {ordinal(int(match[2]))}", trail, Kind.MONTH_DAY)
-    if re.fullmatch(r"[12]?\d|3[01]", core) and int(core):
-        if before.kind is Kind.MONTH:
-            return Reading(ordinal(int(core)), trail, Kind.MONTH_DAY)
-        if not trail and before.lower not in ("than", "chapter", "page"):
-            month = ahead.among(lexicon.MONTH_NAMES) if ahead.first is None or ahead.first.isupper() else False
-            if month is None:
-                return "wait"
-            if month:
-                lead = "" if before.lower == "the" else "the "
-                return Reading(f"{lead}{ordinal(int(core))} of", trail, Kind.NUMBER)
-    match = re.fullmatch(r"([12]?\d|3[01])[-–]([12]?\d|3[01])", core)
-    if match and before.kind is Kind.MONTH:
-        return Reading(f"{ordinal(int(match[1]))} to {ordinal(int(match[2]))}", trail, Kind.MONTH_DAY)
-    return None
-
-
-def _meridiem(text: str) -> str:
-    return f"{text[0].upper()} M"
-
-
-def _time_of(text: str, exact: bool = False) -> str:
-    hour, _, minute = text.partition(":")
-    if not minute or minute == "00":
-        return cardinal(int(hour)) + ("" if exact or not minute else " o'clock" if 0 < int(hour) <= 12 else " hundred")
-    return f"{cardinal(int(hour))} {'oh ' if minute[0] == '0' else ''}{cardinal(int(minute))}"
-
-
-def _clock(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
-    if match := _HOUR.fullmatch(core):
-        return Reading(f"{cardinal(int(match[1]))} {_meridiem(match[2])}", trail, Kind.TIME)
-    if match := _TIME.fullmatch(core):
-        text, half = f"{match[1]}:{match[2]}", match[4]
-        if match[3]:
-            return Reading(" ".join(cardinal(int(part)) for part in match.groups()[:3]), trail, Kind.TIME)
-        if half:
-            return Reading(f"{_time_of(text, True)} {_meridiem(half)}", trail, Kind.TIME)
-        follows = ahead.among(_MERIDIEM) if not trail and match[2] == "00" else False
-        return "wait" if follows is None else Reading(_time_of(text, follows), trail, Kind.TIME)
-    if (match := _TIMES.fullmatch(core)) and (":" in core or match[2] or match[4]):
-        halves = [f" {_meridiem(half)}" if half else "" for half in (match[2], match[4])]
-        return Reading(
-            f"{_time_of(match[1], True)}{halves[0]} to {_time_of(match[3], True)}{halves[1]}", trail, Kind.TIME
-        )
-    if core.lower() in (*_MERIDIEM, "am", "pm") and before.kind in (Kind.TIME, Kind.NUMBER):
-        if "." in core and trail == "." and ahead.first is None:
-            return "wait"
-        return Reading(_meridiem(core), "" if "." in core and trail == "." and _goes_on(ahead) else trail)
-    if match := re.fullmatch(r"(\d+):(\d+)", core):
-        return Reading(f"{amount(match[1])} to {amount(match[2])}", trail)
-    return None
-
-
-def _goes_on(ahead: Ahead) -> bool:
-    return bool(ahead.first) and not str(ahead.first).isupper()
 
 
 def _ordinal(core: str, trail: str, before: Before, _: Ahead) -> Reading | None:
@@ -181,17 +58,17 @@ def _special(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | s
         return Reading(f"{cardinal(int(match[1]))} foot {cardinal(int(match[2]))}", trail)
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)(?:x(\d+))?|(\d+(?:\.\d+)?)×(\d+(?:\.\d+)?)", core):
         return Reading(" by ".join(amount(part) for part in match.groups() if part), trail)
-    if match := re.fullmatch(rf"({_NUMBER})[xX×]", core):
+    if match := re.fullmatch(rf"({NUMBER})[xX×]", core):
         return Reading(f"{amount(match[1])} times", trail)
     if core in ("x", "X", "×", "*", "-", "–", "−") and before.kind is Kind.NUMBER:
         if ahead.first is None:
             return "wait"
         if ahead.first.isdigit():
             return Reading("minus" if core in "-–−" else "by" if core in "xX" else "times", trail)
-    if match := re.fullmatch(rf"([~≈<>≤≥])=?({_NUMBER})", core):
+    if match := re.fullmatch(rf"([~≈<>≤≥])=?({NUMBER})", core):
         lead = {"~": "about", "≈": "about", "<": "less than", ">": "more than", "≤": "at most", "≥": "at least"}
         return Reading(f"{lead[match[1]]} {amount(match[2])}", trail, Kind.NUMBER)
-    if match := re.fullmatch(rf"±({_NUMBER})(%?)", core):
+    if match := re.fullmatch(rf"±({NUMBER})(%?)", core):
         return Reading(f"plus or minus {amount(match[1])}{' percent' if match[2] else ''}", trail, Kind.NUMBER)
     return None
 

@@ -1,0 +1,90 @@
+"""Dates and times of day to words."""
+
+from __future__ import annotations
+
+import re
+
+from sled_tts.server.text import lexicon
+from sled_tts.server.text.context import Ahead, Before, Kind, Reading
+from sled_tts.server.text.numbers import amount, cardinal, ordinal, year
+
+_TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?\s?([aApP]\.?[mM]\.?)?")
+_TIMES = re.compile(r"(\d{1,2}(?::\d\d)?)\s?([aApP]\.?[mM])?[-–](\d{1,2}(?::\d\d)?)\s?([aApP]\.?[mM])?")
+_HOUR = re.compile(r"(1[0-2]|0?[1-9])([aApP]\.?[mM]\.?)")
+_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
+_SLASHED = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d\d)")
+_MERIDIEM = ("am", "pm", "a.m", "p.m")
+
+
+def read_date(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
+    """As `quantities.read_quantity`."""
+    if match := _ISO.fullmatch(core):
+        y, m, d = int(match[1]), int(match[2]), int(match[3])
+        if 1 <= m <= 12 and 1 <= d <= 31:
+            at = f", {_time_of(match[4])}" if match[4] else ""
+            return Reading(f"{lexicon.MONTHS[m - 1]} {ordinal(d)}, {year(y)}{at}", trail)
+    if match := _SLASHED.fullmatch(core):
+        m, d, y = int(match[1]), int(match[3]), int(match[4])
+        if match[2] == "." or m > 12:
+            m, d = d, m
+        if 1 <= m <= 12 and 1 <= d <= 31:
+            y += 0 if len(match[4]) == 4 else (2000 if y < 50 else 1900)
+            return Reading(f"{lexicon.MONTHS[m - 1]} {ordinal(d)}, {year(y)}", trail)
+    match = re.fullmatch(r"(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])", core)
+    if match and core != "9/11" and before.lower in ("on", "by", "until", "since", "before", "after"):
+        return Reading(f"{lexicon.MONTHS[int(match[1]) - 1]} {ordinal(int(match[2]))}", trail, Kind.MONTH_DAY)
+    if re.fullmatch(r"[12]?\d|3[01]", core) and int(core):
+        if before.kind is Kind.MONTH:
+            return Reading(ordinal(int(core)), trail, Kind.MONTH_DAY)
+        if not trail and before.lower not in ("than", "chapter", "page"):
+            month = ahead.among(lexicon.MONTH_NAMES) if ahead.first is None or ahead.first.isupper() else False
+            if month is None:
+                return "wait"
+            if month:
+                lead = "" if before.lower == "the" else "the "
+                return Reading(f"{lead}{ordinal(int(core))} of", trail, Kind.NUMBER)
+    match = re.fullmatch(r"([12]?\d|3[01])[-–]([12]?\d|3[01])", core)
+    if match and before.kind is Kind.MONTH:
+        return Reading(f"{ordinal(int(match[1]))} to {ordinal(int(match[2]))}", trail, Kind.MONTH_DAY)
+    return None
+
+
+def _meridiem(text: str) -> str:
+    return f"{text[0].upper()} M"
+
+
+def _time_of(text: str, exact: bool = False) -> str:
+    hour, _, minute = text.partition(":")
+    if not minute or minute == "00":
+        return cardinal(int(hour)) + ("" if exact or not minute else " o'clock" if 0 < int(hour) <= 12 else " hundred")
+    return f"{cardinal(int(hour))} {'oh ' if minute[0] == '0' else ''}{cardinal(int(minute))}"
+
+
+def read_clock(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
+    """As `quantities.read_quantity`."""
+    if match := _HOUR.fullmatch(core):
+        return Reading(f"{cardinal(int(match[1]))} {_meridiem(match[2])}", trail, Kind.TIME)
+    if match := _TIME.fullmatch(core):
+        text, half = f"{match[1]}:{match[2]}", match[4]
+        if match[3]:
+            return Reading(" ".join(cardinal(int(part)) for part in match.groups()[:3]), trail, Kind.TIME)
+        if half:
+            return Reading(f"{_time_of(text, True)} {_meridiem(half)}", trail, Kind.TIME)
+        follows = ahead.among(_MERIDIEM) if not trail and match[2] == "00" else False
+        return "wait" if follows is None else Reading(_time_of(text, follows), trail, Kind.TIME)
+    if (match := _TIMES.fullmatch(core)) and (":" in core or match[2] or match[4]):
+        halves = [f" {_meridiem(half)}" if half else "" for half in (match[2], match[4])]
+        return Reading(
+            f"{_time_of(match[1], True)}{halves[0]} to {_time_of(match[3], True)}{halves[1]}", trail, Kind.TIME
+        )
+    if core.lower() in (*_MERIDIEM, "am", "pm") and before.kind in (Kind.TIME, Kind.NUMBER):
+        if "." in core and trail == "." and ahead.first is None:
+            return "wait"
+        return Reading(_meridiem(core), "" if "." in core and trail == "." and _goes_on(ahead) else trail)
+    if match := re.fullmatch(r"(\d+):(\d+)", core):
+        return Reading(f"{amount(match[1])} to {amount(match[2])}", trail)
+    return None
+
+
+def _goes_on(ahead: Ahead) -> bool:
+    return bool(ahead.first) and not str(ahead.first).isupper()
