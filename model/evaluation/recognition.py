@@ -6,10 +6,8 @@ asks whether a sentence can be told apart; open WER asks how well each word can 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
@@ -17,30 +15,12 @@ import soxr
 from pocketsphinx import Decoder
 
 from sled_tts.model.errors import ModelError
+from sled_tts.model.evaluation.sentences import arctic_prompts as arctic_prompts
+from sled_tts.model.evaluation.spelling import word_errors as word_errors
+from sled_tts.model.evaluation.spelling import words as words
 
 RATE = 16_000
 Wave = npt.NDArray[np.float32]
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words without punctuation, as the dictionary spells them."""
-    return re.sub(r"[^a-z' ]", " ", text.lower().replace("’", "'").replace("-", " ")).split()
-
-
-def word_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
-    """Levenshtein distance in words."""
-    row = list(range(len(hypothesis) + 1))
-    for i, expected in enumerate(reference, 1):
-        diagonal, row[0] = row[0], i
-        for j, got in enumerate(hypothesis, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (expected != got))
-    return row[-1]
-
-
-def arctic_prompts() -> list[str]:
-    """The CMU Arctic prompts (public domain) that come with the package."""
-    text = resources.files("sled_tts.model.evaluation").joinpath("prompts/arctic.txt").read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if line]
 
 
 def to_recogniser(wave: Wave, rate: int) -> bytes:

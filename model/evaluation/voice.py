@@ -20,35 +20,22 @@ import torch
 import typer
 
 from sled_tts.model.checkpoint import BUILT_IN, ModelBundle, load_bundle
-from sled_tts.model.evaluation.naturalness import Judges
+from sled_tts.model.evaluation.judges import QUALITY_JUDGES, SPEAKER_JUDGES, choose
+from sled_tts.model.evaluation.naturalness import margin, opinion
 from sled_tts.model.evaluation.recognition import ClosedSet, Wave, arctic_prompts, score
 from sled_tts.model.evaluation.signal import inspect
-from sled_tts.model.generation import GenerationRequest, generate, seeded_noise
+from sled_tts.model.evaluation.speaking import Line, speak_lines
 
 
 def speak(
     bundle: ModelBundle, texts: Sequence[str], *, seed: int, cfg_scale: float, batch: int = 8, voice: str | None = None
 ) -> list[tuple[Wave, str]]:
     """Wave and finish reason for each text, in one of the checkpoint's voices (None: its default, if it has any)."""
-    config, tokenizer = bundle.config, bundle.tokenizer
     chosen = bundle.voice(voice)
-    told = () if chosen is None else tokenizer.encode(chosen.text)[:-1]
-    prompt = None if chosen is None else bundle.normalise(chosen.latents)
-    hop = bundle.codec.config.hop_length
-    out: list[tuple[Wave, str]] = []
-    for first in range(0, len(texts), batch):
-        requests = []
-        for index, text in enumerate(texts[first : first + batch], first):
-            # After a prompt block a text begins with the space that parts it from there, and without `<s>`.
-            ids = tokenizer.encode(text) if chosen is None else tokenizer.encode(f" {text}")[1:]
-            noise = seeded_noise(seed + index, config.generator.noise_channels, bundle.extras.noise_scale)
-            most = int(bundle.extras.max_frames_per_token * len(ids))
-            requests.append(GenerationRequest(ids, noise, most, prompt, told))
-        for result in generate(bundle.sled, requests, cfg_scale=cfg_scale, n=config.stream_n, m=config.stream_m):
-            latents = result.latents if prompt is None else torch.cat([prompt, result.latents])
-            wave = bundle.codec.decode(bundle.denormalise(latents)[None])[0]
-            out.append((wave[0 if prompt is None else hop * len(prompt) :].numpy(), result.reason))
-    return out
+    prompt, told = (None, None) if chosen is None else (bundle.normalise(chosen.latents), chosen.text)
+    lines = [Line(text, prompt, told) for text in texts]
+    spoken = speak_lines(bundle, lines, cfg_scale=cfg_scale, seed=seed, batch=batch)
+    return [(one.wave, "length" if one.cut else "stop") for one in spoken]
 
 
 def held_out(texts: Path | None, count: int) -> list[str]:
@@ -91,17 +78,17 @@ def main(
         name: float(np.mean([getattr(report, name) for report in reports])) for name in reports[0].__dataclass_fields__
     }
     if quality:
-        judges = Judges.load()
+        speakers = choose(SPEAKER_JUDGES, "resemblyzer", "speaker")
         heard = [(wave, rate) for wave, _ in spoken]
-        result["opinion"] = asdict(judges.opinion(heard))
+        result["opinion"] = asdict(opinion(choose(QUALITY_JUDGES, "dnsmos", "quality"), heard))
         if (own := bundle.voice(voice)) is not None:
             known = {
-                v.id: judges.embedding(bundle.codec.decode(v.latents[None])[0].numpy(), rate)
+                v.id: speakers.embedding(bundle.codec.decode(v.latents[None])[0].numpy(), rate)
                 for v in bundle.extras.voices
             }
             others = [embedding for voice_id, embedding in known.items() if voice_id != own.id]
-            similarity, margin = judges.margin(heard, known[own.id], others)
-            result["speaker"] = {"voice": own.id, "similarity": similarity, "margin_over_other_voices": margin}
+            similarity, beyond = margin(speakers, heard, known[own.id], others)
+            result["speaker"] = {"voice": own.id, "similarity": similarity, "margin_over_other_voices": beyond}
     if recordings is not None:
         items = [json.loads(line) for line in recordings.read_text(encoding="utf-8").splitlines() if line]
         clips = [(item["text"], *soundfile.read(item["path"], dtype="float32")) for item in items]

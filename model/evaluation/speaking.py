@@ -1,0 +1,96 @@
+"""Lines of text spoken in batches, each after a prompt or none, for everything that is judged here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sled_tts.model.checkpoint import ModelBundle
+from sled_tts.model.errors import ModelError
+from sled_tts.model.evaluation.judges import Wave
+from sled_tts.model.generation import GenerationRequest, generate, seeded_noise
+
+
+@dataclass(frozen=True)
+class Line:
+    """`text` to say. `prompt`: normalised latents `[S, D]` to go on from, `told`: what they say; None when that opens
+    `text` (the paper's prefix)."""
+
+    text: str
+    prompt: Tensor | None = None
+    told: str | None = None
+
+
+@dataclass(frozen=True)
+class Uttered:
+    """`wave`: what was added, `whole`: with the prompt before it, decoded together. `latents [S, D]`: the added frames,
+    normalised. `cut`: the bound came before the stop."""
+
+    wave: Wave
+    whole: Wave
+    latents: Tensor
+    cut: bool
+
+
+def speak_lines(
+    bundle: ModelBundle,
+    lines: Sequence[Line],
+    *,
+    cfg_scale: float,
+    seed: int,
+    pacing: tuple[int, int] | None = None,
+    noise_scale: float | None = None,
+    batch: int = 8,
+) -> list[Uttered]:
+    """Line i has seed `seed + i` whatever the batch. `pacing`, `noise_scale`: the checkpoint's own by default.
+
+    Raises ModelError for a pacing of an offline checkpoint, and for a prompt and text that leave no room for speech.
+    """
+    config, hop = bundle.config, bundle.codec.config.hop_length
+    if pacing is not None and not bundle.is_streaming:
+        raise ModelError(f"{bundle.name} is an offline checkpoint and has no pacing", param="pacing")
+    n, m = pacing or (config.stream_n, config.stream_m)
+    scale = bundle.extras.noise_scale if noise_scale is None else noise_scale
+    requests = [_request(bundle, line, seed + index, scale) for index, line in enumerate(lines)]
+    spoken: list[Uttered] = []
+    for first in range(0, len(requests), batch):
+        asked = requests[first : first + batch]
+        for request, result in zip(asked, generate(bundle.sled, asked, cfg_scale=cfg_scale, n=n, m=m), strict=True):
+            prompt, held = request.prompt, 0 if request.prompt is None else len(request.prompt)
+            # Decoded together, then cut: decoding only the new part begins differently.
+            whole = _decode(bundle, result.latents if prompt is None else torch.cat([prompt, result.latents]))
+            spoken.append(Uttered(whole[held * hop :], whole, result.latents, result.reason != "stop"))
+    return spoken
+
+
+def _request(bundle: ModelBundle, line: Line, seed: int, noise_scale: float) -> GenerationRequest:
+    config, tokenizer = bundle.config, bundle.tokenizer
+    told: list[int] = []
+    if line.told is None:
+        ids = tokenizer.encode(line.text)
+    elif bundle.is_streaming and bundle.extras.speech_prompts:
+        # After a prompt block a text begins with the space that parts it from there, and without `<s>`.
+        told, ids = tokenizer.encode(line.told)[:-1], tokenizer.encode(f" {line.text}")[1:]
+    else:
+        ids = tokenizer.encode(f"{line.told} {line.text}")
+    held = len(told) + len(ids) + (0 if line.prompt is None else len(line.prompt))
+    own = len(tokenizer.encode(line.text))
+    most = min(int(bundle.extras.max_frames_per_token * own), config.max_position_embeddings - held)
+    if most < 1:
+        raise ModelError(
+            f"text and prompt take {held} of {config.max_position_embeddings} positions: {line.text[:40]!r}...",
+            param="longest",
+        )
+    noise = seeded_noise(seed, config.generator.noise_channels, noise_scale)
+    return GenerationRequest(ids, noise, most, line.prompt, told)
+
+
+def _decode(bundle: ModelBundle, latents: Tensor) -> Wave:
+    if not len(latents):
+        return np.zeros(0, dtype=np.float32)
+    wave: Wave = bundle.codec.decode(bundle.denormalise(latents)[None])[0].numpy()
+    return wave
