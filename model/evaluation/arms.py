@@ -19,8 +19,9 @@ from sled_tts.model.config import GeneratorConfig, SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import Tokenizer
-from sled_tts.model.training.batches import Corpus, Pairing
+from sled_tts.model.training.batches import Corpus
 from sled_tts.model.training.loop import SledTraining, StepReport, train_sled
+from sled_tts.model.training.pairing import Pairing
 
 
 @dataclass(frozen=True)

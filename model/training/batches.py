@@ -1,23 +1,21 @@
-"""Batches of text, latents and phone labels, bucketed by length."""
+"""Utterances of a corpus as text, latents and phone labels, and padded together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
-from sled_tts.model.errors import ModelError
 from sled_tts.model.interleave import training_layout
 from sled_tts.model.tokenizer import PAD, Tokenizer
 from sled_tts.model.training.layout import NO_PROMPT, PromptSpan
 from sled_tts.model.training.synthetic import CorpusItem, read_audio, read_items
-from sled_tts.model.training.workers import Workers
 
 
 @torch.inference_mode()
@@ -126,7 +124,8 @@ class TrainingData(Protocol):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Encoded utterances with one normalisation for all: the network sees `(latent - mean) / std`."""
+    """Encoded utterances with one normalisation for all: the network sees `(latent - mean) / std`. `left_out`: how
+    many there were beside them that cannot be trained on."""
 
     items: list[CorpusItem]
     latents: LatentFrames
@@ -134,6 +133,7 @@ class Corpus:
     std: float
     phone_names: list[str]
     tokenizer: Tokenizer
+    left_out: int = 0
 
     @classmethod
     def open(cls, folder: Path, latents: Path, tokenizer: Tokenizer, n: int | None, m: int | None) -> Corpus:
@@ -141,9 +141,11 @@ class Corpus:
         data = np.load(latents, mmap_mode="r")
         sample = torch.from_numpy(np.asarray(data[:200_000], dtype=np.float32))
         mean = sample.mean(0)
-        kept = lasting(read_items(folder), tokenizer, n, m)
+        every = list(read_items(folder))
+        kept = lasting(every, tokenizer, n, m)
         names = sorted({phone for item in kept for phone in item.phones})
-        return cls(kept, data, mean, float((sample - mean).std()), names, tokenizer)
+        left_out = len(every) - len(kept)
+        return cls(kept, data, mean, float((sample - mean).std()), names, tokenizer, left_out)
 
     def lanes(self, wanted: int) -> int:
         return 1
@@ -199,115 +201,3 @@ def collate(utterances: Sequence[Utterance], *, left_pad_text: bool) -> Batch:
         latents[row, :frames], speech_mask[row, :frames] = utterance.latents, True
         phones[row, :frames] = utterance.phones
     return Batch(ids, text_mask, latents, speech_mask, phones, [u.prompt for u in utterances])
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """How often an utterance follows a prompt, and how long (frames) a prompt may be."""
-
-    share: float = 0.0
-    max_frames: int = 200
-
-
-Pair = tuple[CorpusItem | None, CorpusItem]
-
-
-@dataclass
-class _Place:
-    """The batches of one window of a lane; `first` is the number of its first batch within the lane."""
-
-    window: int
-    first: int
-    corpus: Corpus
-    batches: list[list[Pair]]
-
-
-@dataclass
-class PairedBatches:
-    """Batches of (prompt, item) whose padded size stays within `positions`, with the corpus they are from; batch i is
-    a function of the seed and i.
-
-    Batch i is the (i // lanes)-th of lane i % lanes. A window holds each of its utterances once an epoch; prompts are
-    drawn anew each time among the same speaker's short utterances of the window. Its state is where each lane is,
-    which only saves reading everything before again.
-    """
-
-    data: TrainingData
-    positions: int
-    pairing: Pairing
-    seed: int
-    lanes: int = 1
-    _places: dict[int, _Place] = field(default_factory=dict, init=False, repr=False)
-    _starts: dict[int, tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
-
-    def __getitem__(self, index: int) -> tuple[Corpus, list[Pair]]:
-        """Batch `index >= 0`. Going forward is cheap; going back starts over."""
-        number, lane = divmod(index, self.lanes)
-        place = self._places.get(lane)
-        if place is None or number < place.first:
-            window, first = self._starts.get(lane, (0, 0))
-            place = self._open(lane, *((window, first) if first <= number else (0, 0)))
-        while number >= place.first + len(place.batches):
-            place = self._open(lane, place.window + 1, place.first + len(place.batches))
-        return place.corpus, place.batches[number - place.first]
-
-    def share(self, workers: Workers) -> None:
-        """Learn from all processes where every lane is, before the state is saved."""
-        if workers.size > self.lanes:  # a corpus in memory, in which going forward is cheap
-            return
-        own = [(p.window, p.first) if (p := self._places.get(lane)) else (0, 0) for lane in range(self.lanes)]
-        summed = [round(value) for value in workers.total([float(number) for place in own for number in place])]
-        self._starts = {lane: (summed[2 * lane], summed[2 * lane + 1]) for lane in range(self.lanes)}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"starts": [list(self._starts.get(lane, (0, 0))) for lane in range(self.lanes)]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._places = {}
-        self._starts = {lane: (window, first) for lane, (window, first) in enumerate(state["starts"])}
-
-    def _open(self, lane: int, window: int, first: int) -> _Place:
-        corpus = self.data.window(lane, self.lanes, window)
-        if not corpus.items:
-            raise ModelError("no utterance here can be trained on: all end before their text is read", param="data")
-        rng = np.random.default_rng([self.seed, lane, window])
-        place = _Place(window, first, corpus, _paired_epoch(corpus, self.positions, self.pairing, rng))
-        self._places[lane] = place
-        return place
-
-
-def _paired_epoch(corpus: Corpus, positions: int, pairing: Pairing, rng: np.random.Generator) -> list[list[Pair]]:
-    items, tokenizer = corpus.items, corpus.tokenizer
-    sizes = [item.frames + len(tokenizer.encode(item.text)) for item in items]
-    candidates: dict[str, list[int]] = {}
-    for index, item in enumerate(items):
-        if item.frames <= pairing.max_frames:
-            candidates.setdefault(item.speaker, []).append(index)
-    prompts: list[int | None] = []
-    for index, item in enumerate(items):
-        others = candidates.get(item.speaker, [])
-        drawn = others[rng.integers(len(others))] if others and rng.random() < pairing.share else index
-        prompts.append(None if drawn == index else drawn)
-    lengths = [own + (0 if p is None else sizes[p]) for own, p in zip(sizes, prompts, strict=True)]
-    return [
-        [(None if (p := prompts[i]) is None else items[p], items[i]) for i in batch]
-        for batch in _one_epoch(lengths, positions, rng)
-    ]
-
-
-def _one_epoch(lengths: Sequence[int], positions: int, rng: np.random.Generator) -> Iterator[list[int]]:
-    """Index lists whose padded size stays within `positions`, similar lengths together, in random order."""
-    jitter = rng.uniform(0, 20, len(lengths))
-    order = np.argsort(np.asarray(lengths) + jitter)
-    epoch: list[list[int]] = []
-    batch: list[int] = []
-    for index in order.tolist():
-        longest = max([lengths[index], *(lengths[i] for i in batch)])
-        if batch and (len(batch) + 1) * longest > positions:
-            epoch.append(batch)
-            batch = []
-        batch.append(index)
-    if batch:
-        epoch.append(batch)
-    for which in rng.permutation(len(epoch)):
-        yield epoch[which]

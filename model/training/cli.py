@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,12 +21,12 @@ from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import SPECIAL, Tokenizer, train_tokenizer
 from sled_tts.model.training.batches import Corpus, encode_corpus
-from sled_tts.model.training.codec_loop import CodecTraining, train_codec
-from sled_tts.model.training.display import run_display
+from sled_tts.model.training.codec_loop import CodecReport, CodecTraining, train_codec
+from sled_tts.model.training.display import ended_clearly, run_display
 from sled_tts.model.training.loop import SledTraining, StepReport, train_sled
-from sled_tts.model.training.pipeline import Pipeline, with_paths_from
+from sled_tts.model.training.pipeline import Pipeline
 from sled_tts.model.training.polish import Polish, PolishReport, polish_decoder
-from sled_tts.model.training.recipe import read_recipe
+from sled_tts.model.training.recipe import find_recipe, read_recipe, with_data, with_paths_from
 from sled_tts.model.training.synthetic import synthesise_corpus
 from sled_tts.model.training.workers import Workers
 
@@ -50,10 +50,15 @@ def small_sled_config(vocab_size: int) -> SledConfig:
     )  # fmt: skip
 
 
+def _show(report: CodecReport | PolishReport | StepReport) -> None:
+    typer.echo(json.dumps(asdict(report)))
+
+
 @app.callback(invoke_without_command=True)
 def run(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Option(help="A recipe (TOML): runs every stage.")] = None,
+    config: Annotated[str | None, typer.Option(help="A recipe (TOML), or the name of one that comes along.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Train on this manifest, shard folder or text instead.")] = None,
     work: Annotated[Path, typer.Option(help="Working folder of the recipe.")] = Path("work"),
     device: Annotated[str | None, typer.Option(help="cpu, or cuda by default where there is one.")] = None,
 ) -> None:
@@ -62,19 +67,19 @@ def run(
         return
     if config is None:
         raise typer.BadParameter("pass --config RECIPE.toml, or a stage (see --help)")
-    workers = Workers.from_environment(device)
-    try:
-        recipe = with_paths_from(read_recipe(config), config.resolve().parent)
+    with ended_clearly():
+        path = find_recipe(config)
+        recipe = with_paths_from(read_recipe(path), path.resolve().parent)
+        recipe = recipe if data is None else with_data(recipe, data)
+        workers = Workers.from_environment(device)
         with run_display(recipe.training.steps, quiet=not workers.leads) as display:
-            folder = Pipeline(recipe, work, workers, display.say, display.report).run()
-    except ModelError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
+            folder = Pipeline(recipe, work, workers, display.say, display.report, display.step).run()
     if workers.leads:
         typer.echo(f"wrote {folder}; sled-tts serve --model {folder}")
 
 
 @app.command()
+@ended_clearly()
 def corpus(work: Work, texts: Annotated[Path, typer.Argument(help="One sentence a line.")]) -> None:
     """Let flite read the sentences at a pitch locked to the frame grid."""
     lines = [line.strip() for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -83,6 +88,7 @@ def corpus(work: Work, texts: Annotated[Path, typer.Argument(help="One sentence 
 
 
 @app.command()
+@ended_clearly()
 def recordings(
     work: Work,
     manifest: Annotated[Path, typer.Argument(help="LibriHeavy-style JSON lines, or any lhotse CutSet.")],
@@ -100,7 +106,7 @@ def recordings(
     cuts, report = read_manifest(manifest, Limits(longest_s=longest_s), root)
     typer.echo(str(report))
     if report.problems and not skip_bad:
-        raise typer.BadParameter("some cuts cannot be used; mend them, or pass --skip-bad to go on without them")
+        raise ModelError("some cuts cannot be used; mend them, or pass --skip-bad to go on without them")
     how = Preparation(hop=small_codec_config().hop_length, lock_pitch=lock_pitch, align=align)
     with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as progress:
         bar = progress.add_task("recordings", total=len(cuts))
@@ -111,6 +117,7 @@ def recordings(
 
 
 @app.command()
+@ended_clearly()
 def codec(
     work: Work, steps: int = 6000, resume: bool = False, freeze_encoder: bool = False, quantize: bool = False
 ) -> None:
@@ -119,33 +126,33 @@ def codec(
     folder = work / "codec"
     training = replace(CodecTraining(), steps=steps, freeze_encoder=freeze_encoder, quantize=quantize)
     start = Codec.load(folder) if resume else None
-    train_codec(work / "corpus", small_codec_config(), training, folder, start=start)
+    train_codec(work / "corpus", small_codec_config(), training, folder, start=start, report=_show)
 
 
 @app.command()
+@ended_clearly()
 def polish(work: Work, steps: int = Polish.steps, corpus: str = "corpus") -> None:
     """Train the codec's decoder against a discriminator; latents stay, so a trained network stays valid."""
     folder = work / "codec"
-
-    def show(report: PolishReport) -> None:
-        typer.echo(json.dumps(report.__dict__))
-
-    polish_decoder(work / corpus, Codec.load(folder), replace(Polish(), steps=steps), folder, report=show)
+    polish_decoder(work / corpus, Codec.load(folder), replace(Polish(), steps=steps), folder, report=_show)
 
 
 @app.command()
+@ended_clearly()
 def encode(work: Work) -> None:
     """Encode the corpus once."""
     encode_corpus(work / "corpus", Codec.load(work / "codec"), work / "latents.npy")
 
 
 @app.command()
+@ended_clearly()
 def tokenizer(work: Work, texts: Path, vocab_size: int = len(SPECIAL) + 256) -> None:
     """Train a byte-level BPE; the default size is bytes only."""
     train_tokenizer(texts.read_text(encoding="utf-8").splitlines(), vocab_size).save(work / "tokenizer")
 
 
 @app.command()
+@ended_clearly()
 def sled(work: Work, steps: int = 6000, resume: bool = False) -> None:
     """Train the network and write a folder that `sled-tts serve --model` speaks with."""
     vocabulary = Tokenizer.load(work / "tokenizer")
@@ -155,11 +162,7 @@ def sled(work: Work, steps: int = 6000, resume: bool = False) -> None:
     if resume:
         start = Sled(config)
         load_sled_state(start, load_file(work / "sled.safetensors"))
-
-    def show(report: StepReport) -> None:
-        typer.echo(json.dumps(report.__dict__))
-
-    model = train_sled(data, config, SledTraining(steps=steps), work / "sled.safetensors", report=show, start=start)
+    model = train_sled(data, config, SledTraining(steps=steps), work / "sled.safetensors", report=_show, start=start)
     extras = {
         "name": "sled-tts-small",
         "latent_mean": data.mean.tolist(),

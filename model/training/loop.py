@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
-from sled_tts.model.training.batches import Batch, PairedBatches, Pairing, TrainingData, collate
+from sled_tts.model.training.batches import Batch, TrainingData, collate
 from sled_tts.model.training.objective import Counts, Objective, micro_batch_loss
+from sled_tts.model.training.pairing import PairedBatches, Pairing
 from sled_tts.model.training.resume import RunState, save_checkpoint
 from sled_tts.model.training.schedule import linear_schedule
 from sled_tts.model.training.workers import Workers

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -21,37 +20,46 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import Tokenizer, train_tokenizer
-from sled_tts.model.training.batches import Corpus, encode_corpus
+from sled_tts.model.training.batches import Corpus, TrainingData, encode_corpus
 from sled_tts.model.training.board import Board
-from sled_tts.model.training.codec_loop import train_codec
+from sled_tts.model.training.codec_loop import CodecReport, train_codec
+from sled_tts.model.training.data.shards import ShardIndex, codec_sha256
+from sled_tts.model.training.data.streaming import ShardCorpus, shard_texts
 from sled_tts.model.training.loop import StepReport, train_sled
-from sled_tts.model.training.polish import polish_decoder
-from sled_tts.model.training.recipe import Recipe
+from sled_tts.model.training.polish import PolishReport, polish_decoder
+from sled_tts.model.training.recipe import Recipe, check_recipe
+from sled_tts.model.training.speakers import find_voice
 from sled_tts.model.training.synthetic import read_items, synthesise_corpus
 from sled_tts.model.training.workers import Workers
-from sled_tts.model.voices import BuiltInVoice, write_voice
+from sled_tts.model.voices import write_voice
 
 _PROMPT_S = (2.0, 3.5)
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Runs `recipe` in `work`. `say` hears what is being done, `report` the network's training."""
+    """Runs `recipe` in `work`. `say` hears what is being done, `report` the network's training, `progress` that of
+    the stages before it: (stage, done, of, figures)."""
 
     recipe: Recipe
     work: Path
     workers: Workers
     say: Callable[[str], None] = lambda text: None
     report: Callable[[StepReport], None] | None = None
+    progress: Callable[[str, int, int, str], None] = lambda stage, done, of, figures: None
 
     def run(self) -> Path:
         """All stages; returns the folder that `sled-tts serve --model` speaks with. Raises ModelError."""
+        check_recipe(self.recipe)
+        recorded = self.recipe.data.shards is None
         if self.workers.leads:
-            self._stage("corpus", self._corpus)
+            if recorded:
+                self._stage("corpus", self._corpus)
             self._stage("codec", self._codec)
             if self.recipe.codec.polish is not None:
                 self._stage("codec-polished", self._polish)
-            self._stage("latents.npy", self._latents)
+            if recorded:
+                self._stage("latents.npy", self._latents)
             self._stage("tokenizer", self._tokenizer)
         self.workers.wait()
         self._sled()
@@ -77,8 +85,6 @@ class Pipeline:
 
     def _corpus(self, out: Path) -> None:
         data, codec = self.recipe.data, self.recipe.codec.config
-        if bool(data.manifests) == bool(data.texts):
-            raise ModelError("data needs either manifests or texts", param="data.manifests")
         if data.texts is not None:
             lines = [line.strip() for line in Path(data.texts).read_text(encoding="utf-8").splitlines()]
             synthesise_corpus([line for line in lines if line][: data.limit], out, hop=codec.hop_length)
@@ -96,8 +102,11 @@ class Pipeline:
             if report.problems and not data.skip_bad:
                 raise ModelError(f"{name}: some cuts cannot be used; mend them or set skip_bad", param="data.manifests")
             cuts += found
-        how = Preparation(codec.sampling_rate, codec.hop_length, lock_pitch=data.lock_pitch, align=data.align)
-        prepare_recordings(cuts[: data.limit], out, how)
+        how = Preparation(
+            codec.sampling_rate, codec.hop_length, data.level, data.trim, data.lock_pitch, align=data.align
+        )
+        chosen = cuts[: data.limit]
+        prepare_recordings(chosen, out, how, lambda done: self.progress("corpus", done, len(chosen), ""))
 
     def _codec(self, out: Path) -> None:
         codec = self.recipe.codec
@@ -105,14 +114,26 @@ class Pipeline:
             ready = Codec.load(Path(codec.source))
             if ready.config != codec.config:
                 raise ModelError(f"the codec in {codec.source} is {ready.config}, codec.config says {codec.config}")
+            if self.recipe.data.shards is not None:
+                _check_codec(ready, Path(self.recipe.data.shards))
             ready.save(out)
             return
-        train_codec(self.work / "corpus", codec.config, codec.training, out)
+
+        def report(step: CodecReport) -> None:
+            figures = f"loss {step.loss:.3f}  snr {step.snr:.1f} dB"
+            self.progress("codec", step.step, codec.training.steps, figures)
+
+        train_codec(self.work / "corpus", codec.config, codec.training, out, report=report)
 
     def _polish(self, out: Path) -> None:
-        assert self.recipe.codec.polish is not None
-        codec = Codec.load(self.work / "codec")
-        polish_decoder(self.work / "corpus", codec, self.recipe.codec.polish, out)
+        polish = self.recipe.codec.polish
+        assert polish is not None
+
+        def report(step: PolishReport) -> None:
+            figures = f"mel {step.mel:.3f}  feature {step.feature:.3f}  discriminator {step.discriminator:.3f}"
+            self.progress("codec-polished", step.step, polish.steps, figures)
+
+        polish_decoder(self.work / "corpus", Codec.load(self.work / "codec"), polish, out, report=report)
 
     def _latents(self, out: Path) -> None:
         codec = Codec.load(self.work / "codec")
@@ -122,10 +143,16 @@ class Pipeline:
         chosen = self.recipe.tokenizer
         if chosen.source is not None:
             Tokenizer.load(Path(chosen.source)).save(out)
+            return
+        if self.recipe.data.shards is not None:
+            texts = shard_texts(Path(self.recipe.data.shards))
         else:
-            train_tokenizer((item.text for item in read_items(self.work / "corpus")), chosen.vocab_size).save(out)
+            texts = (item.text for item in read_items(self.work / "corpus"))
+        trained = train_tokenizer(texts, chosen.vocab_size)
+        self.say(f"tokenizer: {trained.vocab_size} entries")
+        trained.save(out)
 
-    def _data(self) -> Corpus:
+    def _data(self) -> TrainingData:
         config = self.recipe.sled
         tokenizer = Tokenizer.load(self.work / "tokenizer")
         if tokenizer.vocab_size > config.vocab_size:
@@ -133,9 +160,14 @@ class Pipeline:
                 f"sled.vocab_size is {config.vocab_size}, the tokenizer has {tokenizer.vocab_size} entries",
                 param="sled.vocab_size",
             )
-        return Corpus.open(
-            self.work / "corpus", self.work / "latents.npy", tokenizer, config.stream_n, config.stream_m
-        )
+        data, (n, m) = self.recipe.data, (config.stream_n, config.stream_m)
+        if data.shards is not None:
+            window, seed = data.window_shards, self.recipe.training.seed
+            return ShardCorpus.open(Path(data.shards), tokenizer, n, m, window_shards=window, seed=seed)
+        corpus = Corpus.open(self.work / "corpus", self.work / "latents.npy", tokenizer, n, m)
+        if corpus.left_out:
+            self.say(f"{corpus.left_out} utterances are left out: they end before their text is read at {n}:{m}")
+        return corpus
 
     def _sled(self) -> None:
         start = None
@@ -143,7 +175,9 @@ class Pipeline:
             start = Sled(self.recipe.sled)
             load_sled_state(start, load_file(Path(self.recipe.start) / "model.safetensors"))
         data = self._data()
-        board = Board(self.work / "board", data, Codec.load(self.work / "codec")) if self.workers.leads else None
+        board = None
+        if self.workers.leads:
+            board = Board(self.work / "board", next(data.windows()), Codec.load(self.work / "codec"))
 
         def report(step: StepReport) -> None:
             if board is not None:
@@ -166,6 +200,7 @@ class Pipeline:
 
     def _voice(self, out: Path) -> None:
         recipe, data = self.recipe, self._data()
+        middle = recipe.codec.config.frame_rate * sum(_PROMPT_S) / 2
         model = Sled(recipe.sled)
         load_sled_state(model, load_file(self.work / "sled.safetensors"))
         polished = self.work / "codec-polished"
@@ -178,39 +213,11 @@ class Pipeline:
             "max_segment_chars": recipe.voice.max_segment_chars,
             "max_frames_per_token": recipe.voice.max_frames_per_token,
             "speech_prompts": recipe.training.prompts.share > 0,
-            "voices": [write_voice(self._speaker(data, speaker), out) for speaker in recipe.voice.voices],
+            "voices": [write_voice(find_voice(data, speaker, middle), out) for speaker in recipe.voice.voices],
         }
         save_bundle(out, model, data.tokenizer, codec, extras, dtype=torch.float16)
 
-    def _speaker(self, data: Corpus, speaker: str) -> BuiltInVoice:
-        """The utterance of a speaker that is nearest to what a prompt should last."""
-        rate = self.recipe.codec.config.frame_rate
-        middle = rate * sum(_PROMPT_S) / 2
-        own = [item for item in data.items if item.speaker == speaker]
-        if not own:
-            known = ", ".join(sorted({item.speaker for item in data.items}))
-            raise ModelError(f"no speaker {speaker!r} in the corpus; there are: {known}", param="voice.voices")
-        item = min(own, key=lambda item: abs(item.frames - middle))
-        latents = np.asarray(data.latents[item.offset : item.offset + item.frames], dtype=np.float32)
-        return BuiltInVoice(speaker, speaker.title(), item.text, torch.from_numpy(latents))
 
-
-def with_paths_from(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with its relative paths taken from the folder its file lies in."""
-
-    def there(name: str | None) -> str | None:
-        return None if name is None else str(folder / name)
-
-    data = recipe.data
-    return replace(
-        recipe,
-        data=replace(
-            data,
-            manifests=tuple(str(folder / name) for name in data.manifests),
-            root=there(data.root),
-            texts=there(data.texts),
-        ),
-        codec=replace(recipe.codec, source=there(recipe.codec.source)),
-        tokenizer=replace(recipe.tokenizer, source=there(recipe.tokenizer.source)),
-        start=there(recipe.start),
-    )
+def _check_codec(codec: Codec, shards: Path) -> None:
+    if codec_sha256(codec) != ShardIndex.load(shards).codec_sha256:
+        raise ModelError(f"{shards} was encoded with another codec", param="codec.source")

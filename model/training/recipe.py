@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.config import SledConfig
-from sled_tts.model.errors import ConfigError
+from sled_tts.model.errors import ConfigError, ModelError
 from sled_tts.model.training.codec_loop import CodecTraining
 from sled_tts.model.training.loop import SledTraining
 from sled_tts.model.training.polish import Polish
@@ -20,18 +20,25 @@ from sled_tts.model.training.polish import Polish
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """Recordings (`manifests`, audio paths relative to `root`), or `texts` for flite to read, one sentence a line.
+    """Recordings (`manifests`, audio paths relative to `root`), or `texts` for flite to read, one sentence a line, or
+    `shards`: a folder that `sled-tts data encode` wrote, read `window_shards` at a time (then nothing else here
+    matters).
 
-    `skip_bad`: go on without the cuts that cannot be used, after saying which.
+    `skip_bad`: go on without the cuts that cannot be used, after saying which. `level`: the RMS every utterance gets,
+    0 to leave it as recorded.
     """
 
     manifests: tuple[str, ...] = ()
     root: str | None = None
     texts: str | None = None
+    shards: str | None = None
+    window_shards: int = 4
     longest_s: float = 35.0
     skip_bad: bool = False
     lock_pitch: bool = True
     align: bool = True
+    trim: bool = True
+    level: float = 0.07
     limit: int | None = None
 
 
@@ -80,6 +87,36 @@ class Recipe:
     start: str | None = None
 
 
+def find_recipe(name: str) -> Path:
+    """A recipe's file, or one that comes along by its name. Raises ConfigError that lists those."""
+    own = Path(name)
+    if own.is_file():
+        return own
+    folder = Path(__file__).parent / "recipes"
+    if (folder / f"{name}.toml").is_file():
+        return folder / f"{name}.toml"
+    known = ", ".join(sorted(path.stem for path in folder.glob("*.toml")))
+    raise ConfigError(f"no recipe file {name}; recipes that come along: {known}", param="config")
+
+
+def with_data(recipe: Recipe, source: Path) -> Recipe:
+    """The recipe on other data: a manifest, a shard folder, a folder with `cuts_train.jsonl`, or sentences (.txt).
+    Raises ConfigError for anything else."""
+    data = replace(recipe.data, manifests=(), texts=None, shards=None, root=None)
+    if (source / "index.json").is_file():
+        return replace(recipe, data=replace(data, shards=str(source)))
+    if (source / "cuts_train.jsonl").is_file():
+        return replace(recipe, data=replace(data, manifests=(str(source / "cuts_train.jsonl"),)))
+    if source.is_dir():
+        there = ", ".join(sorted(path.name for path in source.glob("*.jsonl*"))) or "no manifest"
+        raise ConfigError(f"{source} holds neither shards nor cuts_train.jsonl; there is {there}", param="data")
+    if not source.exists():
+        raise ConfigError(f"there is no {source}", param="data")
+    if source.suffix == ".txt":
+        return replace(recipe, data=replace(data, texts=str(source)))
+    return replace(recipe, data=replace(data, manifests=(str(source),)))
+
+
 def read_recipe(path: Path) -> Recipe:
     """Raises ConfigError that names the file and the key: one that does not exist, is missing or has a wrong value."""
     try:
@@ -93,6 +130,39 @@ def read_recipe(path: Path) -> Recipe:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{path.name}: {where}: {first['msg']}", param=where) from None
+
+
+def with_paths_from(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with its relative paths taken from the folder its file lies in."""
+
+    def there(name: str | None) -> str | None:
+        return None if name is None else str(folder / name)
+
+    data = recipe.data
+    return replace(
+        recipe,
+        data=replace(
+            data,
+            manifests=tuple(str(folder / name) for name in data.manifests),
+            root=there(data.root),
+            texts=there(data.texts),
+            shards=there(data.shards),
+        ),
+        codec=replace(recipe.codec, source=there(recipe.codec.source)),
+        tokenizer=replace(recipe.tokenizer, source=there(recipe.tokenizer.source)),
+        start=there(recipe.start),
+    )
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raises ModelError for what does not go together, before anything is made."""
+    data, codec = recipe.data, recipe.codec
+    if (bool(data.manifests), bool(data.texts), bool(data.shards)).count(True) != 1:
+        raise ModelError("data needs either manifests or texts or shards", param="data.manifests")
+    if data.shards is not None and codec.source is None:
+        raise ModelError("shards need the codec they were encoded with; name its folder", param="codec.source")
+    if data.shards is not None and codec.polish is not None:
+        raise ModelError("a codec is polished on recordings, and shards have none", param="codec.polish")
 
 
 def _check_keys(kind: Any, data: Mapping[str, Any], file: str, prefix: str) -> None:

@@ -22,10 +22,11 @@ from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import SPECIAL, Tokenizer, train_tokenizer
-from sled_tts.model.training.batches import Corpus, Pair, PairedBatches, Pairing, collate
+from sled_tts.model.training.batches import Corpus, collate
 from sled_tts.model.training.layout import PromptSpan
 from sled_tts.model.training.loop import SledTraining, StepReport, _micro_batch, train_sled
 from sled_tts.model.training.objective import Counts, Objective, micro_batch_loss
+from sled_tts.model.training.pairing import Pair, PairedBatches, Pairing
 from sled_tts.model.training.resume import write_atomically
 from sled_tts.model.training.synthetic import CorpusItem
 from tests.model.factories import tiny
@@ -229,7 +230,7 @@ def test_two_processes_give_what_one_gives_with_the_doubled_batch(corpus: Corpus
         subprocess.Popen(command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"})
         for rank in (0, 1)
     ]
-    assert [process.wait(120) for process in both] == [0, 0]
+    assert [process.wait(600) for process in both] == [0, 0]
     alone, reports = run(corpus, replace(training, accumulation=2), tmp_path / "one.safetensors")
     energies = pickle.loads((tmp_path / "two.reports").read_bytes())
     assert energies == pytest.approx([r.energy for r in reports], rel=1e-4)

@@ -15,8 +15,8 @@ from sled_tts.model.checkpoint import load_bundle
 from sled_tts.model.errors import ConfigError, ModelError
 from sled_tts.model.evaluation.voice import speak
 from sled_tts.model.training.loop import StepReport
-from sled_tts.model.training.pipeline import Pipeline, with_paths_from
-from sled_tts.model.training.recipe import Recipe, read_recipe
+from sled_tts.model.training.pipeline import Pipeline
+from sled_tts.model.training.recipe import Recipe, read_recipe, with_paths_from
 from sled_tts.model.training.workers import Workers
 
 pytest.importorskip("lhotse", reason="the train extra is not installed")

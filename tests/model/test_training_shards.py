@@ -19,9 +19,9 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.tokenizer import SPECIAL, Tokenizer, train_tokenizer
-from sled_tts.model.training.batches import PairedBatches, Pairing
 from sled_tts.model.training.loop import SledTraining, StepReport, _own, train_sled
 from sled_tts.model.training.objective import Objective
+from sled_tts.model.training.pairing import PairedBatches, Pairing
 from sled_tts.model.training.workers import Workers
 from tests.model.codec.factories import random_codec
 from tests.model.factories import tiny

@@ -22,11 +22,12 @@ from safetensors.torch import save_file
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.precision import full_precision
 from sled_tts.model.errors import ModelError
-from sled_tts.model.training.data.plan import PLAN, Encoding, Planned, codec_sha256, divide, read_plan
+from sled_tts.model.training.data.plan import PLAN, Encoding, Planned, divide, read_plan
 from sled_tts.model.training.data.shards import (
     CODEBOOKS,
     ShardEntry,
     ShardIndex,
+    codec_sha256,
     file_sha256,
     write_json,
     write_shard,

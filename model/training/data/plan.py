@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -11,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.errors import ModelError
-from sled_tts.model.training.data.shards import STORES, file_sha256
+from sled_tts.model.training.data.shards import STORES, codec_sha256, file_sha256
 from sled_tts.model.training.manifests import Limits, ManifestReport, scan_manifest
 from sled_tts.model.training.recordings import Preparation
 from sled_tts.model.training.resume import refuse_changes
@@ -96,12 +94,3 @@ def read_plan(path: Path, settings: Mapping[str, Any]) -> list[Planned]:
         raise ModelError(f"{path} cannot be read: {error}; remove it to start anew") from error
     refuse_changes(path, begun, settings)
     return plan
-
-
-def codec_sha256(codec: Codec) -> str:
-    """Of what decides the latents: configuration, encoder and codebooks, not the decoder."""
-    digest = hashlib.sha256(repr(codec.config).encode())
-    parts: list[Tensor] = [*codec.encoder.state_dict().values(), codec.quantizer.codebooks]
-    for tensor in parts:
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

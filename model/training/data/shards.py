@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from torch import Tensor
 
+from sled_tts.model.codec.codec import Codec
 from sled_tts.model.errors import ModelError
 from sled_tts.model.training.resume import write_atomically
 from sled_tts.model.training.synthetic import CorpusItem
@@ -120,6 +122,15 @@ class Shard:
 def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def codec_sha256(codec: Codec) -> str:
+    """Of what decides the latents: configuration, encoder and codebooks, not the decoder."""
+    digest = hashlib.sha256(repr(codec.config).encode())
+    parts: list[Tensor] = [*codec.encoder.state_dict().values(), codec.quantizer.codebooks]
+    for tensor in parts:
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
