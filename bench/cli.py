@@ -23,6 +23,7 @@ _SCRIPTS = {
     "load": "Clients against a running server: first audio, gaps, underruns.",
     "sweep": "How many streams before the first underrun.",
     "soak": "Mixed load with abrupt disconnects for a long time.",
+    "interruption": "Cancel, clear, close, leave: milliseconds to the last byte, every protocol.",
     "encoders": "Audio formats: CPU time, longest call, speech held back before the first sound.",
     "gpu": "Kernels and graphs against eager fp32, and the rows of a GPU.",
 }

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from sled_tts.server.service import LoadedModel, WarmUp
+from sled_tts.server.service import LoadedModel, Voice, VoiceKind, WarmUp
 from sled_tts.server.settings import Settings
+
+# More voices than this are counted, not named.
+_NAMED = 8
 
 
 def base_url(settings: Settings, port: int) -> str:
@@ -26,8 +31,24 @@ def curl_line(settings: Settings, url: str) -> str:
     )
 
 
-def announce(console: Console, settings: Settings, port: int, models: tuple[LoadedModel, ...], warm: WarmUp) -> None:
-    """Model, voice, addresses, and what the warm-up synthesis measured."""
+def voice_line(voices: Sequence[Voice]) -> str:
+    """Who can speak, the default one first."""
+    built_in = [voice.id for voice in voices if voice.kind is VoiceKind.BUILT_IN]
+    named = ", ".join(built_in[:_NAMED]) + (f" and {len(built_in) - _NAMED} more" if len(built_in) > _NAMED else "")
+    line = f"{named} (default: {built_in[0]})" if len(built_in) > 1 else named
+    cloned = len(voices) - len(built_in)
+    return f"{line} and {cloned} cloned" if cloned else line
+
+
+def announce(
+    console: Console,
+    settings: Settings,
+    port: int,
+    models: tuple[LoadedModel, ...],
+    voices: Sequence[Voice],
+    warm: WarmUp,
+) -> None:
+    """Models, voices, addresses, and what the warm-up synthesis measured."""
     url = base_url(settings, port)
     table = Table.grid(padding=(0, 2))
     for model in models:
@@ -37,7 +58,7 @@ def announce(console: Console, settings: Settings, port: int, models: tuple[Load
             f"{model.name} ({model.kind}{pacing}, {model.parameters / 1e6:.1f} M parameters, "
             f"{model.sampling_rate} Hz, {model.device}, {model.slots} streams)",
         )
-    table.add_row("Voice", "default (or clone one with ref_audio and ref_text)")
+    table.add_row("Voice" if len(voices) == 1 else "Voices", voice_line(voices))
     table.add_row("Page", Text(f"{url}/", style="bold cyan"))
     table.add_row("Docs", f"{url}/docs")
     table.add_row("Stream", f"{url.replace('http', 'ws', 1)}/v1/stream")

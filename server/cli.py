@@ -113,7 +113,7 @@ async def _greet(server: uvicorn.Server, state: AppState, console: Console, demo
         if state.warm_up is None:
             raise EngineError(f"the warm-up synthesis failed: {state.failure}")
         port = await _port(server)
-        announce(console, settings, port, service.models, state.warm_up)
+        announce(console, settings, port, service.models, service.voices.list(), state.warm_up)
         if demo is not None:
             await _demo(settings, port, console, demo)
     except (SledTtsError, OSError, WebSocketException) as error:

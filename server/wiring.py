@@ -30,6 +30,7 @@ from sled_tts.server.service import (
     WarmUp,
 )
 from sled_tts.server.sessions.idle import IdleRules
+from sled_tts.server.sessions.opening import OpeningUtterance
 from sled_tts.server.sessions.reading import UnsupportedText
 from sled_tts.server.sessions.utterance import LiveUtterance
 from sled_tts.server.voicebox import Voicebox
@@ -37,6 +38,9 @@ from sled_tts.server.voices.catalogue import VoiceCatalogue, VoicePrompt
 from sled_tts.server.voices.folder import VoiceFolder
 from sled_tts.server.voices.ledger import Source
 from sled_tts.server.voices.recordings import ReferenceRules, Transcriber
+
+# A voice, and what to go on from.
+_Known = tuple[Voice, VoicePrompt | None]
 
 
 class LocalSpeechService:
@@ -112,10 +116,20 @@ class LocalSpeechService:
             raise
         return utterance
 
-    def open_stream(self, options: UtteranceOptions) -> LiveUtterance:
+    def open_stream(self, options: UtteranceOptions) -> LiveUtterance | OpeningUtterance[_Known]:
         box = self._choose(options.model, streaming=True)
-        voice, prompt = self.voices.prompt(options.voice, box.model.name)
-        return self._begin(box, options, prompt, _source(voice), voice.id, by_sentence=not box.bundle.is_streaming)
+        by_sentence = not box.bundle.is_streaming
+
+        def fetch() -> _Known:
+            return self.voices.prompt(options.voice, box.model.name)
+
+        def begin(known: _Known) -> LiveUtterance:
+            voice, prompt = known
+            return self._begin(box, options, prompt, _source(voice), voice.id, by_sentence)
+
+        if self.voices.at_hand(options.voice, box.model.name):
+            return begin(fetch())
+        return OpeningUtterance(box.model, by_sentence, box.bridge.lease(), fetch, begin)
 
     def _begin(
         self,

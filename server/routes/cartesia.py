@@ -52,6 +52,7 @@ def options_for(request: Generate, state: AppState, kind: str) -> UtteranceOptio
         request.cfg_scale,
         model=state.resolve_model(name, kind).name,
         voice=state.voice_or_default(request.voice_id),
+        normalize=request.normalize,
         timings=bool(request.add_timestamps),
     )
 

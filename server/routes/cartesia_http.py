@@ -16,10 +16,10 @@ from fastapi.responses import StreamingResponse
 from sled_tts.server.engine.request import Event, WordsSpoken, WordTiming
 from sled_tts.server.errors import UnsupportedError, reply_for
 from sled_tts.server.routes import cartesia_messages as wire_format
-from sled_tts.server.routes.answers import audio_answer, begin_answer
+from sled_tts.server.routes.answers import begin_answer
 from sled_tts.server.routes.cartesia import ROUTE, options_for
 from sled_tts.server.routes.cartesia_messages import Generate
-from sled_tts.server.routes.speech_stream import SpeechResponse, SpokenBody
+from sled_tts.server.routes.speech_stream import SpokenBody
 from sled_tts.server.routes.state import State
 from sled_tts.server.service import Voice, VoiceKind
 
@@ -31,8 +31,8 @@ async def bytes_(request: Generate, state: State) -> StreamingResponse:
     """The audio of a whole transcript, streamed as it is generated."""
     options = replace(options_for(request, state, "offline"), timings=False)
     wanted = request.output_format.audio()
-    body, utterance = await begin_answer(state, ROUTE, request.transcript, options, wanted, request.pace)
-    return audio_answer(body, utterance, options)
+    answer = await begin_answer(state, ROUTE, request.transcript, options, wanted, request.pace)
+    return answer.response(request)
 
 
 @router.post("/tts/sse", response_class=StreamingResponse)
@@ -42,8 +42,8 @@ async def sse(request: Generate, state: State) -> StreamingResponse:
         raise UnsupportedError("events carry raw audio", param="output_format.container")
     options = options_for(request, state, "offline")
     wanted = request.output_format.audio()
-    body, utterance = await begin_answer(state, ROUTE, request.transcript, options, wanted, request.pace)
-    return SpeechResponse(_events(body, request), "text/event-stream", utterance)
+    answer = await begin_answer(state, ROUTE, request.transcript, options, wanted, request.pace)
+    return answer.response(request, _events(answer.body, request), "text/event-stream")
 
 
 async def _events(body: SpokenBody, request: Generate) -> AsyncIterator[bytes]:

@@ -55,7 +55,9 @@ class GenerationConfig(_Part):
 
 
 class Generate(_Part):
-    """A request to speak. `seed` and `cfg_scale` are ours; unknown fields are ignored, as the service itself does."""
+    """A request to speak. `seed` and `cfg_scale` are ours; unknown fields have no effect."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     model_id: str
     transcript: str
@@ -75,6 +77,11 @@ class Generate(_Part):
     @property
     def voice_id(self) -> str:
         return self.voice if isinstance(self.voice, str) else self.voice.id
+
+    @property
+    def normalize(self) -> bool:
+        """Whether numbers, dates and the like are written out; other values pin a locale, and there is one here."""
+        return self.normalization != "off"
 
     @property
     def pace(self) -> float:

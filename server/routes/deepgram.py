@@ -69,6 +69,7 @@ class DeepgramSession:
                 "model_name": self.options.voice or self.query.model or "default",
                 "model_version": self.model.name,
                 "model_uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, self.model.name)),
+                "synthetic": True,
             }
         )
         if self.query.stock_voice:

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
-from sled_tts.server.routes.answers import audio_answer, begin_answer
+from sled_tts.server.errors import UnsupportedError
+from sled_tts.server.routes.answers import begin_answer
 from sled_tts.server.routes.deepgram import ROUTE
 from sled_tts.server.routes.deepgram_options import SpeakQuery
 from sled_tts.server.routes.state import State
@@ -27,10 +28,12 @@ class SpeakBody(BaseModel):
 @router.post("/v1/speak", response_class=StreamingResponse)
 async def speak(body: SpeakBody, query: Annotated[SpeakQuery, Query()], state: State) -> StreamingResponse:
     """The audio of a whole text, streamed as it is generated."""
+    if query.callback is not None:
+        raise UnsupportedError("audio is sent in the answer, not to a callback", param="callback")
     wanted = query.audio(streamed=False)
     options = query.options(state, state.resolve_model(None, "offline"))
-    spoken, utterance = await begin_answer(state, ROUTE, body.text, options, wanted, query.speed)
-    response = audio_answer(spoken, utterance, options)
+    answer = await begin_answer(state, ROUTE, body.text, options, wanted, query.speed)
+    response = answer.response(query)
     if query.stock_voice:
         response.headers["X-Sled-Warning"] = f"{query.model} is not here; the default voice speaks"
     return response

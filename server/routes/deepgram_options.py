@@ -28,9 +28,9 @@ _STOCK_VOICES = "aura-"
 
 
 class SpeakQuery(BaseModel):
-    """`model` names a voice. `seed` and `cfg_scale` are ours; unknown parameters are ignored."""
+    """`model` names a voice. `seed` and `cfg_scale` are ours; unknown parameters have no effect."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     model: str | None = None
     encoding: str | None = None
@@ -38,6 +38,7 @@ class SpeakQuery(BaseModel):
     sample_rate: int | None = Field(None, ge=8_000, le=48_000)
     bit_rate: int | None = Field(None, ge=4_000, le=650_000)
     speed: float = Field(1.0, ge=0.25, le=4.0)
+    callback: str | None = None
     seed: int | None = Field(None, ge=0, lt=2**63)
     cfg_scale: float = Field(2.0, ge=0.0, le=10.0)
 

@@ -65,6 +65,7 @@ def options_for(
         wanted.cfg_scale,
         model=app.resolve_model(name, kind).name,
         voice=app.voice_or_default(voice_id),
+        normalize=wanted.apply_text_normalization != "off",
         timings=timings,
     )
 

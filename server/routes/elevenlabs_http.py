@@ -9,16 +9,16 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter
 from fastapi import Query as QueryParameter
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
+from sled_tts.server.audio.synthetic import SYNTHETIC_HEADERS
 from sled_tts.server.engine.request import AudioChunk, Event, WordsSpoken
 from sled_tts.server.routes import elevenlabs_messages as wire_format
-from sled_tts.server.routes.answers import audio_answer, begin_answer
+from sled_tts.server.routes.answers import Answer, begin_answer
 from sled_tts.server.routes.elevenlabs import ROUTE, options_for
 from sled_tts.server.routes.elevenlabs_alignment import Alignment, Character
 from sled_tts.server.routes.elevenlabs_messages import DEFAULT_FORMAT, SpeechRequest
-from sled_tts.server.routes.speech_stream import SpeechResponse, SpokenBody
-from sled_tts.server.routes.state import State
+from sled_tts.server.routes.state import AppState, State
 from sled_tts.server.service import Voice, VoiceKind
 
 router = APIRouter(prefix="/v1", tags=["elevenlabs"])
@@ -32,10 +32,8 @@ async def speech(
     voice_id: str, request: SpeechRequest, state: State, output_format: Format = DEFAULT_FORMAT
 ) -> StreamingResponse:
     """The audio of a whole text, streamed as it is generated."""
-    options = options_for(state, voice_id, request, "offline", timings=False)
-    wanted = wire_format.output_format(output_format)
-    body, utterance = await begin_answer(state, ROUTE, request.text, options, wanted, request.speed)
-    return audio_answer(body, utterance, options)
+    answer = await _begin(state, voice_id, request, output_format, timings=False)
+    return answer.response(request)
 
 
 @router.post("/text-to-speech/{voice_id}/stream/with-timestamps", response_class=StreamingResponse)
@@ -43,55 +41,60 @@ async def timestamped_stream(
     voice_id: str, request: SpeechRequest, state: State, output_format: Format = DEFAULT_FORMAT
 ) -> StreamingResponse:
     """The same as lines of JSON, each with the characters that are heard in its audio."""
-    options = options_for(state, voice_id, request, "offline", timings=True)
-    wanted = wire_format.output_format(output_format)
-    body, utterance = await begin_answer(state, ROUTE, request.text, options, wanted, request.speed)
-    aligner = _Aligner(Alignment(request.speed), utterance.model.sampling_rate)
-    return SpeechResponse(aligner.lines(body, request.text), "application/json", utterance)
+    answer = await _begin(state, voice_id, request, output_format, timings=True)
+    return answer.response(request, _Aligner(answer, request).lines(), "application/json")
 
 
 @router.post("/text-to-speech/{voice_id}/with-timestamps")
 async def timestamped(
     voice_id: str, request: SpeechRequest, state: State, output_format: Format = DEFAULT_FORMAT
-) -> dict[str, Any]:
+) -> JSONResponse:
     """All the audio at once, with every character's time."""
-    options = options_for(state, voice_id, request, "offline", timings=True)
-    wanted = wire_format.output_format(output_format)
-    body, utterance = await begin_answer(state, ROUTE, request.text, options, wanted, request.speed)
-    aligner = _Aligner(Alignment(request.speed), utterance.model.sampling_rate)
+    answer = await _begin(state, voice_id, request, output_format, timings=True)
     audio, characters = b"", []
     try:
-        async with aclosing(aligner.pieces(body, request.text)) as pieces:
+        async with aclosing(_Aligner(answer, request).pieces()) as pieces:
             async for data, heard in pieces:
                 audio += data
                 characters += heard
     finally:
-        utterance.cancel()
-    return wire_format.timestamped(audio, characters)
+        answer.utterance.cancel()
+    return JSONResponse(wire_format.timestamped(audio, characters), headers=dict(SYNTHETIC_HEADERS))
+
+
+async def _begin(
+    state: AppState, voice_id: str, request: SpeechRequest, output_format: str, *, timings: bool
+) -> Answer:
+    options = options_for(state, voice_id, request, "offline", timings=timings)
+    return await begin_answer(
+        state, ROUTE, request.text, options, wire_format.output_format(output_format), request.speed
+    )
 
 
 class _Aligner:
-    """Counts a body's audio on its way to the encoder."""
+    """Counts an answer's audio on its way to the encoder."""
 
-    def __init__(self, alignment: Alignment, rate: int) -> None:
-        self._alignment = alignment
-        self._rate = rate
+    def __init__(self, answer: Answer, request: SpeechRequest) -> None:
+        self._body, self._text = answer.body, request.text
+        self._alignment = Alignment(request.speed)
+        self._rate = answer.utterance.model.sampling_rate
         self._samples = 0
 
-    async def pieces(self, body: SpokenBody, text: str) -> AsyncGenerator[tuple[bytes, list[Character]], None]:
+    async def pieces(self) -> AsyncGenerator[tuple[bytes, list[Character]], None]:
         """Encoded audio and the characters heard in it."""
-        self._alignment.append(text)
-        self._hear(body.first)
-        body.events = self._tapped(body.events)
-        async with aclosing(body.audio()) as parts:
+        self._alignment.append(self._text)
+        self._hear(self._body.first)
+        self._body.events = self._tapped(self._body.events)
+        async with aclosing(self._body.audio()) as parts:
             async for data in parts:
                 yield data, self._characters()
         self._alignment.mark()
         if rest := self._characters() + self._alignment.spoken():
             yield b"", rest
 
-    async def lines(self, body: SpokenBody, text: str) -> AsyncIterator[bytes]:
-        async with aclosing(self.pieces(body, text)) as pieces:
+    async def lines(self) -> AsyncIterator[bytes]:
+        """As the HTTP stream carries them."""
+        async with aclosing(self.pieces()) as pieces:
             async for data, characters in pieces:
                 yield orjson.dumps(wire_format.timestamped(data, characters)) + b"\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,8 @@ from sled_tts.server.routes.replies import from_validation
 # Whatever went wrong, clients look for this code in the message; the close frame says more.
 _ERROR_CODE = 1008
 DEFAULT_FORMAT = "mp3_44100_128"
+# Whether numbers, dates and the like are written out; `auto` is `on`, since it costs no time here.
+Normalization = Literal["auto", "on", "off"]
 
 
 def _formats() -> dict[str, AudioFormat]:
@@ -51,6 +53,7 @@ class Query(_Part):
     inactivity_timeout: float = Field(20.0, gt=0, le=180)
     sync_alignment: bool = False
     auto_mode: bool = False
+    apply_text_normalization: Normalization = "auto"
     seed: int | None = Field(None, ge=0, lt=2**63)
     cfg_scale: float = Field(2.0, ge=0.0, le=10.0)
 
@@ -61,7 +64,19 @@ class VoiceSettings(_Part):
     speed: float | None = Field(None, ge=0.25, le=4.0)
 
 
-class Incoming(_Part):
+class _Voiced(_Part):
+    """What has voice settings."""
+
+    voice_settings: VoiceSettings | None = None
+
+    @property
+    def speed(self) -> float:
+        """1.0 for normal."""
+        chosen = self.voice_settings.speed if self.voice_settings is not None else None
+        return 1.0 if chosen is None else chosen
+
+
+class Incoming(_Voiced):
     """Any message of a client. `context_id` is None on `stream-input`."""
 
     text: str | None = None
@@ -69,15 +84,8 @@ class Incoming(_Part):
     flush: bool | None = False
     close_context: bool | None = False
     close_socket: bool | None = False
-    voice_settings: VoiceSettings | None = None
     key: str | None = Field(None, validation_alias=AliasChoices("xi_api_key", "xi-api-key"))
     authorization: str | None = None
-
-    @property
-    def speed(self) -> float:
-        """1.0 for normal."""
-        chosen = self.voice_settings.speed if self.voice_settings is not None else None
-        return 1.0 if chosen is None else chosen
 
     @property
     def offered_key(self) -> str | None:
@@ -87,19 +95,16 @@ class Incoming(_Part):
         return self.authorization.removeprefix("Bearer ").strip()
 
 
-class SpeechRequest(_Part):
-    """The body of the HTTP routes."""
+class SpeechRequest(_Voiced):
+    """The body of the HTTP routes; unknown fields have no effect."""
+
+    model_config = ConfigDict(extra="allow")
 
     text: str
     model_id: str | None = None
-    voice_settings: VoiceSettings | None = None
+    apply_text_normalization: Normalization | None = "auto"
     seed: int | None = Field(None, ge=0, lt=2**63)
     cfg_scale: float = Field(2.0, ge=0.0, le=10.0)
-
-    @property
-    def speed(self) -> float:
-        chosen = self.voice_settings.speed if self.voice_settings is not None else None
-        return 1.0 if chosen is None else chosen
 
 
 def parse_query(query: Mapping[str, str]) -> Query:

@@ -13,6 +13,7 @@ from sled_tts.server.audio.reference import decode_base64
 from sled_tts.server.engine.request import Failed, TextSkipped
 from sled_tts.server.errors import EmptyInputError, InputTooLongError, InvalidParameterError
 from sled_tts.server.metrics import UtteranceMeter
+from sled_tts.server.routes.answers import without_effect
 from sled_tts.server.routes.openai_events import MEDIA_TYPE as EVENT_STREAM
 from sled_tts.server.routes.openai_events import speech_events
 from sled_tts.server.routes.speech_body import SpeechBody
@@ -114,6 +115,9 @@ async def _reference(body: SpeechBody, state: AppState) -> Reference | None:
 def _headers(body: SpeechBody, model: LoadedModel, seed: int) -> dict[str, str]:
     rate = _format(body, model.sampling_rate).rate
     headers = {"X-Sled-Model": model.name, "X-Sled-Seed": str(seed), "X-Sled-Sample-Rate": str(rate)}
+    warnings = [without_effect(body)]
     if body.instructions:
-        headers["X-Sled-Warning"] = "instructions has no effect on this model"
+        warnings.append("instructions has no effect on this model")
+    if told := "; ".join(filter(None, warnings)):
+        headers["X-Sled-Warning"] = told
     return headers

@@ -18,9 +18,9 @@ class VoiceId(BaseModel):
 
 
 class SpeechBody(BaseModel):
-    """Fields we do not know are ignored, as OpenAI's own server does."""
+    """Fields we do not know have no effect, and `X-Sled-Warning` names them."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
 
     input: str = Field(description="The text to speak.", examples=["Hello, this is a first sentence."])
     model: str | None = Field(None, description="A loaded model; OpenAI's names mean the preferred one.")

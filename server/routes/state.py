@@ -21,6 +21,8 @@ log = get_logger(__name__)
 
 # Names that OpenAI's clients send for their own models; each means what is loaded here.
 MODEL_ALIASES = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "default"})
+# They also come with a date.
+_DATED_MODEL = "gpt-4o-mini-tts-"
 
 
 @dataclass
@@ -60,7 +62,7 @@ class AppState:
         Raises NotFoundError for any other name.
         """
         models = self.service.models
-        if name is None or name in MODEL_ALIASES:
+        if name is None or name in MODEL_ALIASES or name.startswith(_DATED_MODEL):
             return next((model for model in models if model.kind == preferred_kind), models[0])
         for model in models:
             if model.name == name:

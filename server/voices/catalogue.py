@@ -160,6 +160,12 @@ class VoiceCatalogue:
             return speaker.own[place % len(speaker.own)] if speaker.own else (_PLAIN, None)
         raise UnsupportedError(f"voice {voice.id!r} belongs to another model than {model!r}", param="voice")
 
+    def at_hand(self, name: str | None, model: str) -> bool:
+        """Whether `prompt` has nothing to read and nothing to encode. Raises VoiceNotFoundError."""
+        voice = self.resolve(name)
+        with self._lock:
+            return voice.kind is not VoiceKind.CLONED or (voice.id, self._speakers[model].codec) in self._prompts
+
     def encode_stored(self) -> None:
         """Blocking: make every cloned voice ready for every loaded codec, so that no request has to wait for it."""
         for entry in self._scan().entries:

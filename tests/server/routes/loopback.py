@@ -35,7 +35,7 @@ class Running:
         return f"ws://127.0.0.1:{self.port}/v1/stream"
 
 
-async def eventually(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def eventually(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Wait until a condition holds; TimeoutError when it does not."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -44,7 +44,7 @@ async def eventually(condition: Callable[[], bool], timeout_s: float = 5.0) -> N
         await asyncio.sleep(0.005)
 
 
-async def ready(http: httpx.AsyncClient, timeout_s: float = 60.0) -> None:
+async def ready(http: httpx.AsyncClient, timeout_s: float = 300.0) -> None:
     """Wait until the server reports readiness."""
     async with asyncio.timeout(timeout_s):
         while (await http.get("/health/ready")).status_code != 200:  # noqa: ASYNC110
@@ -100,7 +100,7 @@ async def send(socket: ClientConnection, *messages: dict[str, Any]) -> None:
 async def hear(socket: ClientConnection, until: Sequence[str] = ("done", "error")) -> Heard:
     """Read until a message of one of these types."""
     heard = Heard()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while True:
             frame = await socket.recv()
             if isinstance(frame, bytes):

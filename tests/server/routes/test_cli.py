@@ -16,6 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sled_tts.server.announce import voice_line
+from sled_tts.server.service import Voice, VoiceKind
+
 _COMMAND = (
     "import typer; from sled_tts.server import cli; app = typer.Typer(); "
     "app.command()(cli.serve); app.command()(cli.doctor); app()"
@@ -65,6 +68,7 @@ def test_serve_speaks_a_demo_and_stops_cleanly(streaming_folder: Path, tmp_path:
     arguments = ("--model", str(streaming_folder), "--demo", str(target))
     with _serving(*arguments, until="the last word was sent", SLED_TTS_API_KEY="a-secret") as (process, seen):
         assert "tiny-streaming" in seen
+        assert re.search(r"Voices? +default\b", seen), "a checkpoint without voices has one without a name"
         assert re.search(r"TTFA \d+ ms, RTF \d", seen)
         url = re.search(r"Page +(http://127\.0\.0\.1:\d+)/", seen)
         assert url is not None
@@ -119,3 +123,13 @@ def test_doctor_examines_a_real_synthesis(streaming_folder: Path) -> None:
     assert returned == 0
     for word in ("Weights and codec", "Synthesis", "RTF", "tiny-streaming", "cpu"):
         assert word in output
+
+
+def test_the_voices_are_named_up_to_a_few() -> None:
+    def built_in(*names: str) -> list[Voice]:
+        return [Voice(name, name.capitalize(), VoiceKind.BUILT_IN) for name in names]
+
+    cloned = Voice("voice_1", "Anna", VoiceKind.CLONED)
+    assert voice_line(built_in("kim")) == "kim"
+    assert voice_line([*built_in("kim", "lee"), cloned]) == "kim, lee (default: kim) and 1 cloned"
+    assert voice_line(built_in(*"abcdefghij")) == "a, b, c, d, e, f, g, h and 2 more (default: a)"

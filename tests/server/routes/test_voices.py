@@ -162,7 +162,7 @@ async def test_a_checkpoint_without_prompts_in_its_training_refuses_them(load: L
             refused = await speak(socket, [TEXT], voice="Anna")
         assert refused.of("error")[0]["error"]["code"] == "unsupported"
         assert len(await say(server.http)) == 2 * round(SECONDS * RATE)
-        assert "sled_tts_slots_in_use{model=\"tiny-short\"} 0.0" in (await server.http.get("/metrics")).text
+        assert 'sled_tts_slots_in_use{model="tiny-short"} 0.0' in (await server.http.get("/metrics")).text
 
 
 async def test_clone_use_is_logged_and_counted(load: Load, tmp_path: Path, offline_folder: Path) -> None:
