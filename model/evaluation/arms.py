@@ -76,7 +76,9 @@ def small_training(
     steps: int, *, repulsion: bool = True, prompts: float = 0.0, lr: float = 1.2e-3, positions: int = 2400
 ) -> SledTraining:
     """The small recipe with or without the repulsive term."""
-    base = SledTraining(steps=steps, positions=positions, lr=lr, warmup=min(100, steps // 4), prompts=Pairing(prompts, 150))
+    base = SledTraining(
+        steps=steps, positions=positions, lr=lr, warmup=min(100, steps // 4), prompts=Pairing(prompts, 150)
+    )
     return replace(base, objective=replace(base.objective, repulsion=repulsion), save_every=100, report_every=25)
 
 
@@ -93,13 +95,12 @@ def run_arm(arm: Arm, work: Path, out: Path) -> ModelBundle:
     corpus = Corpus.open(work / "corpus", work / "latents.npy", tokenizer, config.stream_n, config.stream_m)
     if begun is not None:
         extras = begun.extras
-        corpus = replace(corpus, mean=extras.latent_mean, std=float(extras.latent_std[0]))
     else:
         extras = ModelExtras(
             arm.name, corpus.mean, torch.full((config.latent_dim,), corpus.std),
             max_segment_chars=80, max_frames_per_token=10.0,
         )  # fmt: skip
-    data = arm.selection.of(corpus, codec.config.frame_rate)
+    data = arm.selection.of(normalised_as(corpus, extras), codec.config.frame_rate)
     out.mkdir(parents=True, exist_ok=True)
     start = None
     if arm.start is not None:
@@ -113,6 +114,11 @@ def run_arm(arm: Arm, work: Path, out: Path) -> ModelBundle:
 
         sled = train_sled(data, config, arm.training, out / "sled.safetensors", report=report, start=start)
     return ModelBundle(arm.name, config, sled.prepare_for_inference(), tokenizer, codec, extras)
+
+
+def normalised_as(corpus: Corpus, extras: ModelExtras) -> Corpus:
+    """The corpus as a checkpoint sees latents."""
+    return replace(corpus, mean=extras.latent_mean, std=float(extras.latent_std[0]))
 
 
 def read_curve(out: Path) -> list[StepReport]:

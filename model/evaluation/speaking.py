@@ -28,12 +28,14 @@ class Line:
 @dataclass(frozen=True)
 class Uttered:
     """`wave`: what was added, `whole`: with the prompt before it, decoded together. `latents [S, D]`: the added frames,
-    normalised. `cut`: the bound came before the stop."""
+    normalised. `cut`: the bound came before the stop. `states [S or S + 1, H]`: what the generator was given, if asked
+    for."""
 
     wave: Wave
     whole: Wave
     latents: Tensor
     cut: bool
+    states: Tensor | None = None
 
 
 def speak_lines(
@@ -45,6 +47,7 @@ def speak_lines(
     pacing: tuple[int, int] | None = None,
     noise_scale: float | None = None,
     batch: int = 8,
+    trace: bool = False,
 ) -> list[Uttered]:
     """Line i has seed `seed + i` whatever the batch. `pacing`, `noise_scale`: the checkpoint's own by default.
 
@@ -59,11 +62,12 @@ def speak_lines(
     spoken: list[Uttered] = []
     for first in range(0, len(requests), batch):
         asked = requests[first : first + batch]
-        for request, result in zip(asked, generate(bundle.sled, asked, cfg_scale=cfg_scale, n=n, m=m), strict=True):
+        made = generate(bundle.sled, asked, cfg_scale=cfg_scale, n=n, m=m, trace=trace)
+        for request, result in zip(asked, made, strict=True):
             prompt, held = request.prompt, 0 if request.prompt is None else len(request.prompt)
             # Decoded together, then cut: decoding only the new part begins differently.
             whole = _decode(bundle, result.latents if prompt is None else torch.cat([prompt, result.latents]))
-            spoken.append(Uttered(whole[held * hop :], whole, result.latents, result.reason != "stop"))
+            spoken.append(Uttered(whole[held * hop :], whole, result.latents, result.reason != "stop", result.z))
     return spoken
 
 
