@@ -18,6 +18,10 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=120s \
 FROM base AS cpu
 ARG TORCH_INDEX_URL=
 RUN pip install torch==2.13.0 ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} && pip install ".[server]"
+# The kernels of a step are compiled into the package; the compiler does not stay.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && python -m sled_tts.model.native.build \
+    && apt-get purge --yes --auto-remove gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 USER sled
 ENTRYPOINT ["sled-tts"]
 CMD ["serve"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -11,12 +12,18 @@ from pathlib import Path
 
 import pytest
 import typer
+from fastapi import FastAPI
 
 from sled_tts.server import cli
+from sled_tts.server.engine.stats import EngineStats
+from sled_tts.server.metrics import Metrics
+from sled_tts.server.routes import health
 from sled_tts.server.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+DEPLOY = ROOT / "deploy"
+SETTINGS = {f"SLED_TTS_{name.upper()}" for name in Settings.model_fields}
 IGNORED = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
 
 
@@ -68,8 +75,51 @@ def test_compose_builds_targets_of_the_image_with_settings_that_exist() -> None:
     targets = set(re.findall(r"target: (\w+)", compose))
     assert targets
     assert targets <= stages
-    settings = {f"SLED_TTS_{name.upper()}" for name in Settings.model_fields}
-    assert set(re.findall(r"SLED_TTS_\w+", compose + DOCKERFILE)) <= settings
+    assert set(re.findall(r"SLED_TTS_\w+", compose + DOCKERFILE)) <= SETTINGS
+
+
+def test_kubernetes_runs_the_image_as_it_is_built() -> None:
+    yaml = pytest.importorskip("yaml")
+    parts = {part["kind"]: part for part in yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text("utf-8"))}
+    pod = parts["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    named = {one["name"]: one.get("value") for one in container["env"]}
+    assert set(named) <= SETTINGS
+    assert pod["terminationGracePeriodSeconds"] > int(named["SLED_TTS_SHUTDOWN_TIMEOUT_S"])
+    assert f"--uid {pod['securityContext']['runAsUser']} " in DOCKERFILE
+    # A read-only file system needs every place the server writes to.
+    places = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert places == {"/data", "/tmp"}
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    application = FastAPI()
+    application.include_router(health.router)
+    paths = {getattr(route, "path", None) for route in application.routes}
+    assert {container[probe]["httpGet"]["path"] for probe in container if probe.endswith("Probe")} <= paths
+    labels = parts["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert parts["Service"]["spec"]["selector"].items() <= labels.items()
+    assert f"EXPOSE {container['ports'][0]['containerPort']}" in DOCKERFILE
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_are_exported() -> None:
+    yaml = pytest.importorskip("yaml")
+    rules = yaml.safe_load((DEPLOY / "prometheus-alerts.yaml").read_text("utf-8"))["groups"][0]["rules"]
+    dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text("utf-8"))
+    asked = [rule["expr"] for rule in rules]
+    asked += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    stats: dict[str, EngineStats] = {"m": EngineStats(1)}
+    exported: dict[str, set[str]] = {}
+    for family in Metrics(lambda: stats, lambda: {"stored": 1}).registry.collect():
+        ends = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("_total",)}.get(family.type, ("",))
+        exported |= {family.name + end: {label for one in family.samples for label in one.labels} for end in ends}
+    for expression in asked:
+        for name in re.findall(r"sled_tts_\w+", expression):
+            assert name in exported, expression
+    told = {name for expression in asked for name in re.findall(r"sled_tts_\w+", expression)}
+    left = {name for name in exported if name not in told and not name.endswith(("_sum", "_count"))}
+    assert left <= {"sled_tts_queue", "sled_tts_engine_frames_total"}, "exported, and shown nowhere"
+    assert all(rule["annotations"]["summary"] and rule["labels"]["severity"] for rule in rules)
+    places = [tuple(panel["gridPos"][key] for key in "xy") for panel in dashboard["panels"]]
+    assert len(places) == len(set(places))
 
 
 @pytest.mark.parametrize("script", [".ci/run", "scripts/check.sh", "deploy/quickstart.sh"])
