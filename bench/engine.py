@@ -5,8 +5,9 @@
 A turn is all that the engine's thread does between two steps of the runner; every stream is guided and in step with the
 others, which is the worst case. Its processor time is given as a mean, because only some turns hand out audio and a
 median would leave just those out; wall-clock time, which holds waits for the interpreter and the core, as median.
-`bare` drops events at once; `sockets` is a live engine thread beside an event loop that turns every chunk into 16-bit
-samples and writes them to a socket pair of its own: what a thread pays for sharing the interpreter. JSON last.
+`bare` drops events at once; `thread` is a live engine thread beside an event loop that turns every chunk into 16-bit
+samples and writes them to a socket pair of its own: what a thread pays for sharing the interpreter. `process` is the
+same with the engine in a process of its own and a pipe between; the two take turns. JSON last.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ import asyncio
 import cProfile
 import io
 import pstats
-import socket
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 
 from sled_tts.bench.common import Spread, finish, introduce, machine, show
+from sled_tts.bench.engine_sinks import Sinks
 from sled_tts.server.engine.bridge import EngineBridge
 from sled_tts.server.engine.chunks import ChunkPolicy
 from sled_tts.server.engine.commands import Admit
@@ -60,6 +61,9 @@ class NullRunner:
 
     def close(self, slot: int) -> None:
         pass
+
+    def looked(self, slot: int) -> None:
+        return None
 
     def latents(self, slot: int, start: int, count: int) -> Float32:
         return np.zeros((count, self.info.latent_dim), np.float32)
@@ -124,73 +128,83 @@ def _drop(event: Event) -> None:
     """Nobody reads: the event is dropped."""
 
 
-async def _listen(handle: UtteranceHandle, sink: asyncio.StreamWriter) -> int:
-    written = 0
+async def _listen(handle: UtteranceHandle, sinks: Sinks, number: int) -> None:
     async for event in handle:
         if isinstance(event, AudioChunk):
-            data = (np.clip(event.pcm, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
-            sink.write(data)
-            await sink.drain()
-            written += len(data)
-    sink.close()
-    return written
+            await sinks.write(number, event.pcm)
+    sinks.close(number)
 
 
-async def _drain(reader: asyncio.StreamReader) -> int:
-    read = 0
-    while data := await reader.read(65536):
-        read += len(data)
-    return read
-
-
-async def _with_sockets(streams: int, frames: int, device_s: float) -> NullRunner:
+async def _with_sockets(streams: int, frames: int, device_s: float) -> tuple[NullRunner, float]:
+    """The engine's turns, and all processor seconds of the process."""
     engine, runner = null_engine(streams, frames, device_s)
     bridge = EngineBridge(engine, max_unread_s=1e6)
     bridge.start()
     try:
-        listening, draining, kept = [], [], []
-        for number in range(streams):
-            ours, theirs = socket.socketpair()
-            unused, sink = await asyncio.open_connection(sock=ours)
-            source, idle = await asyncio.open_connection(sock=theirs)
-            kept.append((unused, idle))  # either half takes the connection along when it is collected
-            draining.append(asyncio.create_task(_drain(source)))
-            listening.append(asyncio.create_task(_listen(bridge.submit(request(number, frames)), sink)))
-        written, read = await asyncio.gather(*listening), await asyncio.gather(*draining)
-        if written != read or set(written) != {frames * engine.info.hop * 2}:
-            raise RuntimeError("audio was lost between engine and socket")
+        sinks = await Sinks.open(streams)
+        began = time.process_time()
+        handles = [bridge.submit(request(number, frames)) for number in range(streams)]
+        await asyncio.gather(*(_listen(handle, sinks, number) for number, handle in enumerate(handles)))
+        await sinks.check(frames * engine.info.hop * 2)
+        total = time.process_time() - began
     finally:
         bridge.close()
-    return runner
+    return runner, total
 
 
-def _cells(times: dict[str, Any]) -> tuple[str, str]:
-    wall = times["wall_ms"]
-    return f"{times['cpu_ms_mean']:.3f}", f"{wall['median']:.2f} ({wall['p10']:.2f} .. {wall['p90']:.2f})"
+def _figures(runner: NullRunner, total_s: float | None, frames: int) -> dict[str, Any]:
+    wall = Spread.of([1000 * seconds for seconds in runner.turns])
+    made: dict[str, Any] = {"cpu_ms_mean": 1000 * fmean(runner.cpu), "wall_ms": wall.to_dict(3)}
+    return made if total_s is None else made | {"total_cpu_ms_mean": 1000 * total_s / frames}
+
+
+def _middle(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The median round of each figure, with the range of rounds for the means."""
+    made: dict[str, Any] = {"wall_ms": turns[0]["wall_ms"]}
+    for name in [name for name in turns[0] if name != "wall_ms"]:
+        values = sorted(turn[name] for turn in turns)
+        made[name] = round(median(values), 3)
+        made[name + "_range"] = [round(values[0], 3), round(values[-1], 3)]
+    for name in made["wall_ms"]:
+        made["wall_ms"] = made["wall_ms"] | {name: round(median(turn["wall_ms"][name] for turn in turns), 3)}
+    return made
+
+
+def _cells(times: dict[str, Any]) -> tuple[str, str, str]:
+    wall, total = times["wall_ms"], times.get("total_cpu_ms_mean")
+    return (
+        f"{times['cpu_ms_mean']:.3f} ({' .. '.join(f'{v:.3f}' for v in times['cpu_ms_mean_range'])})",
+        f"{wall['median']:.2f} ({wall['p10']:.2f} .. {wall['p90']:.2f})",
+        "-" if total is None else f"{total:.2f} ({' .. '.join(f'{v:.2f}' for v in times['total_cpu_ms_mean_range'])})",
+    )
 
 
 def main() -> int:
+    # Here, because the spawned process imports this module.
+    from sled_tts.bench import engine_process
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 16, 64, 128])
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--device-ms", type=float, default=5.0, help="What a step takes on the imagined device.")
+    parser.add_argument("--rounds", type=int, default=3, help="Turns that thread and process get.")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
-    about = machine() | {"frames": options.frames, "device_ms": options.device_ms}
+    about = machine() | {"frames": options.frames, "device_ms": options.device_ms, "rounds": options.rounds}
     introduce(about)
     rows = []
     for streams in options.streams:
-        alone = bare(streams, options.frames, options.profile)
-        beside = asyncio.run(_with_sockets(streams, options.frames, options.device_ms / 1000))
-        row: dict[str, Any] = {"streams": streams}
-        for name, runner in (("bare", alone), ("sockets", beside)):
-            wall = Spread.of([1000 * seconds for seconds in runner.turns])
-            row[name] = {"cpu_ms_mean": round(1000 * fmean(runner.cpu), 3), "wall_ms": wall.to_dict(3)}
-        rows.append(row)
+        given = streams, options.frames, options.device_ms / 1000
+        rounds: dict[str, list[dict[str, Any]]] = {"bare": [], "thread": [], "process": []}
+        for turn in range(options.rounds):
+            rounds["bare"].append(_figures(bare(streams, options.frames, options.profile and not turn), None, 1))
+            rounds["thread"].append(_figures(*asyncio.run(_with_sockets(*given)), options.frames))
+            rounds["process"].append(_figures(*asyncio.run(engine_process.run(*given)), options.frames))
+        rows.append({"streams": streams} | {name: _middle(turns) for name, turns in rounds.items()})
     show(
-        "ms a step",
-        ("streams", "bare, CPU mean", "bare, wall", "sockets, CPU mean", "sockets, wall"),
-        [(str(r["streams"]), *(cell for n in ("bare", "sockets") for cell in _cells(r[n]))) for r in rows],
+        "ms a step, medians of rounds (their range): the engine's turn, and everything with the event loop",
+        ("streams", "engine", "turn, CPU mean", "turn, wall", "everything, CPU"),
+        [(str(r["streams"]), name, *_cells(r[name])) for r in rows for name in ("bare", "thread", "process")],
     )
     finish(about, rows)
     return 0

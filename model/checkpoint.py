@@ -25,6 +25,7 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.weights import read_safetensors
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import CheckpointError
+from sled_tts.model.following import AlignmentHeads
 from sled_tts.model.quantization import Precision
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import Tokenizer
@@ -53,6 +54,7 @@ _EXTRA_KEYS = {
     "speech_unit_s",
     "noise_scale",
     "pitches_hz",
+    "alignment",
     "voices",
     "about",
 }
@@ -68,6 +70,7 @@ class ModelExtras:
     timings (`bench/timings.py` prints it). `voices`: the first is the default.
     `noise_scale`: what its samples' noise is multiplied with; below 1 is steadier and less varied. `pitches_hz`: it
     knows speech at these constant pitches only, so recordings are re-spoken at the nearest (`model.pitch`).
+    `alignment`: the heads that follow the text, None when nobody has looked for them.
     """
 
     name: str
@@ -80,11 +83,18 @@ class ModelExtras:
     speech_unit_s: float = 0.04
     noise_scale: float = 1.0
     pitches_hz: tuple[float, ...] = ()
+    alignment: AlignmentHeads | None = None
     voices: tuple[BuiltInVoice, ...] = ()
 
     @classmethod
     def from_dict(
-        cls, data: Mapping[str, Any], *, name: str, latent_dim: int, folder: Path | None = None
+        cls,
+        data: Mapping[str, Any],
+        *,
+        name: str,
+        latent_dim: int,
+        folder: Path | None = None,
+        config: SledConfig | None = None,
     ) -> ModelExtras:
         unknown = sorted(set(data) - _EXTRA_KEYS)
         if unknown:
@@ -104,6 +114,7 @@ class ModelExtras:
             speech_unit_s=float(data.get("speech_unit_s", 0.04)),
             noise_scale=float(data.get("noise_scale", 1.0)),
             pitches_hz=tuple(float(hz) for hz in data.get("pitches_hz", ())),
+            alignment=AlignmentHeads.from_dict(data.get("alignment"), config),
             voices=read_voices(data.get("voices", []), folder, latent_dim),
         )
 
@@ -233,6 +244,7 @@ def load_bundle(
         name=name,
         latent_dim=config.latent_dim,
         folder=folder,
+        config=config,
     )
     sled = Sled(config)
     load_sled_state(sled, read_safetensors(folder / "model.safetensors"))

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sled_tts.model.following import TextWatch
 from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.layers import Attention, rotate
 from sled_tts.model.sled import Sled
@@ -114,21 +115,27 @@ def _attend(attention: Attention, x: Tensor, keys: Tensor, values: Tensor, plan:
     return result
 
 
-def _by_operators(sled: Sled, embeds: Tensor, cache: KVCache, plan: PackedPlan) -> Tensor:
+def _by_operators(sled: Sled, embeds: Tensor, cache: KVCache, plan: PackedPlan, watch: TextWatch | None) -> Tensor:
     x, places = embeds, _Places.of(sled, plan)
-    for layer, keys, values in zip(sled.layers, cache.keys, cache.values, strict=True):
+    for index, (layer, keys, values) in enumerate(zip(sled.layers, cache.keys, cache.values, strict=True)):
         attended = _attend(layer.self_attn, layer.input_layernorm(x), keys, values, plan, places)
+        if watch is not None and watch.layer == index:
+            watch.see(layer, x, keys, sled.cos, sled.sin)
         x = layer._feed_forward(x + attended)
     out: Tensor = sled.model.norm(x)
     return out
 
 
-def forward_packed(sled: Sled, embeds: Tensor, cache: KVCache, plan: PackedPlan) -> Tensor:
+def forward_packed(
+    sled: Sled, embeds: Tensor, cache: KVCache, plan: PackedPlan, watch: TextWatch | None = None
+) -> Tensor:
     """Packed inputs `[N, H]` (padding included) to hidden states `[N, H]`; every row's columns are appended."""
     if sled.compiled is not None:
-        out, _ = sled.compiled.hidden(embeds, cache, plan.rows)
+        out, read = sled.compiled.hidden(embeds, cache, plan.rows, None if watch is None else watch.layer)
+        if watch is not None and read is not None:
+            watch.see(sled.layers[watch.layer], read, cache.keys[watch.layer], sled.cos, sled.sin)
     else:
-        out = _by_operators(sled, embeds, cache, plan)
+        out = _by_operators(sled, embeds, cache, plan, watch)
     for row in plan.rows:
         cache.lengths[row.row] += row.count
     return out

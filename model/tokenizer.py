@@ -73,6 +73,8 @@ class Tokenizer:
         self._sorted = sorted(token for token, index in vocab.items() if index > UNK)
         self._longest = max(map(len, self._sorted), default=1)
         self._byte_of = _byte_alphabet()
+        # Tokens are written in an alphabet of one character a byte.
+        self._sizes = {index: 0 if index <= UNK else len(token) for token, index in vocab.items()}
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
@@ -113,6 +115,10 @@ class Tokenizer:
                     param="ids",
                 )
         return checked
+
+    def text_bytes(self, token: int) -> int:
+        """How many bytes of UTF-8 text a token stands for; special ones for none."""
+        return self._sizes[token]
 
     def split(self, text: str) -> list[str]:
         """Pre-tokens in the text's own characters."""

@@ -87,6 +87,7 @@ class Voicebox:
             slots=slots,
             positions=held,
             noise_scale=bundle.extras.noise_scale,
+            alignment=bundle.extras.alignment,
         )
         runner.prepare()
         info = runner.info
@@ -180,6 +181,7 @@ class Voicebox:
             carry_frames=self.carry_frames(options.carry, prompt),
             timings=options.timings,
             unit_s=self.bundle.extras.speech_unit_s,
+            text_lead_s=None if self.bundle.extras.alignment is None else self.bundle.extras.alignment.lead_s,
         )
         opening = max(prompt.frames if prompt else 0, voice.carry_frames or 0)
         prompt_s = opening / self.model.frame_rate

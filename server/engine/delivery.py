@@ -89,7 +89,9 @@ class Delivery:
         before = stream.playback.underruns
         lead = stream.playback.deliver(now, frames)
         self.stats.underruns += stream.playback.underruns - before
-        stream.outlet.emit(AudioChunk(stream.sequence, pcm, frames, lead))
+        looks = tuple(stream.looks[:frames])
+        del stream.looks[:frames]
+        stream.outlet.emit(AudioChunk(stream.sequence, pcm, frames, lead, looks))
         stream.sequence += 1
         stream.samples += pcm.size
         self.stats.frames += frames

@@ -206,7 +206,10 @@ class Engine:
             if outcome is RowOutcome.INVALID:
                 self._end(stream, Failed(EngineError("the model produced numbers that are not finite")))
                 continue
+            said = stream.frames
             reason = stream.sampled(outcome)
+            if stream.frames > said and stream.request.follow_text:
+                stream.noticed(self.runner.looked(stream.slot))
             live.append(stream)
             if reason is not None:
                 ended[stream.slot] = reason

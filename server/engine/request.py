@@ -66,7 +66,8 @@ class SynthesisRequest:
     None when tokens will arrive through the handle. `n`, `m`: pacing of a streaming checkpoint, None for its own.
     `max_frames`: bound on new frames, None for a bound that follows the text length (see `limits.FrameBudget`).
     `prompt`: reference speech whose transcript opens the text; its samples are not part of the output.
-    `keep_latents`: `Finished` brings what was said, for another request to go on from.
+    `keep_latents`: `Finished` brings what was said, for another request to go on from. `follow_text`: chunks say where
+    the network looked in the tokens, if its checkpoint names the heads that tell.
     """
 
     request_id: str
@@ -79,6 +80,7 @@ class SynthesisRequest:
     n: int | None = None
     m: int | None = None
     keep_latents: bool = False
+    follow_text: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -106,13 +108,15 @@ class AudioChunk:
     """Mono fp32 samples in [-1, 1] at the codec's rate, in order.
 
     `sequence` counts from 0; `frames` is the latents this chunk decodes; `lead_s` is how many seconds of audio, this
-    chunk included, the stream is ahead of a listener who started with its first chunk.
+    chunk included, the stream is ahead of a listener who started with its first chunk. `looks`: for each frame of a
+    request that follows its text, the weights `[T]` of the T tokens read by then; otherwise empty.
     """
 
     sequence: int
     pcm: Float32 = field(repr=False)
     frames: int
     lead_s: float
+    looks: tuple[Float32, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)

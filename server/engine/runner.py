@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
+from sled_tts.model.following import AlignmentHeads, TextWatch, Watched
 from sled_tts.model.generation import OFFLINE_STOP_THRESHOLD, STREAMING_STOP_THRESHOLD
 from sled_tts.model.interleave import prompt_block
 from sled_tts.model.quantization import Precision
@@ -49,6 +50,7 @@ class SledRunner:
         positions: int | None = None,
         static: bool | None = None,
         noise_scale: float = 1.0,
+        alignment: AlignmentHeads | None = None,
     ) -> None:
         config = sled.config
         held = min(positions or config.max_position_embeddings, config.max_position_embeddings)
@@ -67,6 +69,10 @@ class SledRunner:
             self._graphs = SpeechGraphs(sled, self.state, self._stop_weight, Buckets(slots, held), graphed=on_gpu)
         self._prefixes = PrefixCache()
         self._noise_scale = noise_scale
+        self._alignment = alignment
+        # Where a followed slot's text is in its conditional row, and where its last frame looked in it.
+        self._text_at: dict[int, list[int]] = {}
+        self._looked: dict[int, Tensor] = {}
         self.decoder = codec.streaming_decoder(slots)
         self._info = RunnerInfo(
             slots=slots,
@@ -96,6 +102,7 @@ class SledRunner:
         threshold = OFFLINE_STOP_THRESHOLD if request.mode is Mode.OFFLINE else STREAMING_STOP_THRESHOLD
         state.stop_at[slot] = math.log(threshold / (1 - threshold))
         state.filled[slot] = 0
+        self._text_at.pop(slot, None)
         if request.prompt is not None:
             prompt = torch.from_numpy(request.prompt.latents).to(self.device)
             state.latents[slot, : request.prompt.frames] = (prompt - self._mean) / self._std
@@ -104,6 +111,8 @@ class SledRunner:
         self.decoder.reset([slot])
         if request.prompt is not None and request.prompt.ids:
             self._enter_prompt(slot, request.prompt, request.n or self._info.n, request.m or self._info.m)
+        if request.follow_text and self._alignment is not None:
+            self._text_at[slot] = []
 
     def _enter_prompt(self, slot: int, prompt: Prompt, n: int | None, m: int | None) -> None:
         """Bring a slot to where its prompt block has been read and decoded, but for the guidance row's last frame."""
@@ -125,7 +134,13 @@ class SledRunner:
         self._prefixes.put(key, Prefix(self.state.cache.snapshot(rows), self.decoder.snapshot(slot)))
 
     def close(self, slot: int) -> None:
-        """Nothing to undo: opening a slot resets all that it holds."""
+        """Little to undo: opening a slot resets all that it holds."""
+        self._text_at.pop(slot, None)
+        self._looked.pop(slot, None)
+
+    def looked(self, slot: int) -> Float32 | None:
+        held = self._looked.get(slot)
+        return None if held is None else held.cpu().numpy()
 
     @torch.inference_mode()
     def step(self, rows: Sequence[RowWork]) -> list[RowOutcome]:
@@ -133,7 +148,8 @@ class SledRunner:
         for row in rows:
             if state.used[row.slot] == NOISE_BLOCK:
                 self._draw_noise(row.slot)
-        if self._graphs is not None and all(row.conditional == _SPEECH for row in rows):
+        followed = any(row.slot in self._text_at for row in rows)
+        if self._graphs is not None and not followed and all(row.conditional == _SPEECH for row in rows):
             return self._step_speech(self._graphs, rows)
         hidden, conditional, unconditional = self._forward(rows)
         slots, index, frame = torch.tensor(
@@ -201,9 +217,23 @@ class SledRunner:
                 (unconditional if offset else conditional).append(len(columns) - 1)
         plan = pack(state.cache, cache_rows, counts, state.padding_row)
         embeds = self._embed(columns, owner, plan.columns)
-        hidden = forward_packed(self.sled, embeds, state.cache, plan)
+        watch = self._watch(rows, conditional)
+        hidden = forward_packed(self.sled, embeds, state.cache, plan, watch)
+        if watch is not None:
+            self._looked.update(zip((r.slot for r in rows if r.slot in self._text_at), watch.looks, strict=True))
         ends = torch.tensor([conditional, unconditional], device=self.device)
         return hidden, ends[0], ends[1]
+
+    def _watch(self, rows: Sequence[RowWork], conditional: Sequence[int]) -> TextWatch | None:
+        """Before a step: the columns that write the frames of followed slots, and all the text they will see."""
+        watched = list[Watched]()
+        for row, column in zip(rows, conditional, strict=True):
+            if (text := self._text_at.get(row.slot)) is not None:
+                past = self.state.cache.lengths[2 * row.slot]
+                text += (past + k for k, told in enumerate(row.conditional) if told >= 0)
+                position = past + len(row.conditional) - 1
+                watched.append(Watched(column, 2 * row.slot, position, torch.tensor(text, device=self.device)))
+        return TextWatch(self._alignment, watched) if watched and self._alignment is not None else None
 
     def _embed(self, columns: Sequence[int], owner: Sequence[int], rows: int) -> Tensor:
         """Inputs `[rows, H]` for text and speech columns; rows beyond the columns are zero."""

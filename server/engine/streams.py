@@ -9,7 +9,7 @@ from enum import Enum, auto
 from sled_tts.model.interleave import Action, TurnCursor
 from sled_tts.server.engine.limits import FrameBudget
 from sled_tts.server.engine.outlet import Outlet
-from sled_tts.server.engine.request import FinishReason, Mode, Prompt, SynthesisRequest
+from sled_tts.server.engine.request import FinishReason, Float32, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.scheduler import Candidate
 from sled_tts.server.engine.work import LAST_LATENT, RowOutcome, RowWork, RunnerInfo, prompt_column
 from sled_tts.server.errors import EmptyInputError
@@ -54,7 +54,8 @@ class Stream:
     """All that the engine knows about one utterance; it owns slot `slot` while it is listed.
 
     `conditional`, `unconditional` hold the columns of the next step; `frames` counts spoken new frames, `decoded`
-    frames that have become PCM (the prompt's included), `positions` the conditional row's filled cache.
+    frames that have become PCM (the prompt's included), `positions` the conditional row's filled cache. `looks` are
+    those of frames not delivered yet, when the request follows its text.
     """
 
     request: SynthesisRequest
@@ -83,6 +84,7 @@ class Stream:
     busy_s: float = 0.0
     ready_since: float | None = None
     blocked_since: float | None = None
+    looks: list[Float32] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         request = self.request
@@ -182,6 +184,11 @@ class Stream:
         self.unconditional.clear()
         self._feed(LAST_LATENT)
         return FinishReason.LENGTH if self.frames >= self._frame_limit() else None
+
+    def noticed(self, look: Float32 | None) -> None:
+        """Where the step that gave the last frame looked."""
+        if look is not None:
+            self.looks.append(look)
 
     def _frame_limit(self) -> float:
         """The request's own bound, or one that follows the text once all of it has been read."""

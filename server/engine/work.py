@@ -101,5 +101,9 @@ class StepRunner(Protocol):
     def latents(self, slot: int, start: int, count: int) -> Float32:
         """Speech frames `[start, start + count)` of a slot as codec latents `[count, D]`, the prompt's first."""
 
+    def looked(self, slot: int) -> Float32 | None:
+        """Where in the request's tokens the step that wrote the slot's last frame looked: weights `[tokens read]` that
+        sum to 1. None unless the request follows its text and the network is known to (`ModelExtras.alignment`)."""
+
     def close(self, slot: int) -> None:
         """Take a slot back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ class Segment:
     """One engine request's text: `ids` so far, `<s>` first and `</s>` last once it has `ended`; `taken` are sent.
 
     `after_prompt`: written to follow a prompt block, without `<s>`. `words` are those complete so far, in order; a
-    segment that holds tokens from outside is not `worded`.
+    segment that holds tokens from outside is not `worded`. `ends`: for each id how many bytes of text it and those
+    before it stand for.
     """
 
     index: int
@@ -30,6 +32,12 @@ class Segment:
     ids: list[int] = field(default_factory=list)
     ended: bool = False
     taken: int = 0
+    ends: list[int] = field(default_factory=list)
+
+    def token_of(self, byte: int) -> int | None:
+        """Which of `ids` holds this byte of the text; None when it has not been released yet."""
+        index = bisect_right(self.ends, byte)
+        return index if index < len(self.ends) else None
 
     def take(self) -> tuple[list[int], bool]:
         """Ids not taken before, and whether the segment's end is among what has been taken now."""
@@ -42,6 +50,7 @@ class Segment:
         if self.after_prompt:
             self.after_prompt = False
             self.ids.insert(0, BOS)
+            self.ends.insert(0, 0)
 
 
 class SegmentFeed:
@@ -69,6 +78,7 @@ class SegmentFeed:
         self._splitter = Splitter(plan)
         self._incremental: IncrementalTokenizer | None = None
         self._space = tokenizer.vocab.get("Ġ")
+        self._fed = 0
         self._open: Segment | None = None
         self._count = 0
         self.closed = False
@@ -110,7 +120,7 @@ class SegmentFeed:
                 segment = self._segment()
                 fresh = f" {piece.text.lstrip()}" if begins and segment.after_prompt else piece.text
                 self._release(segment, self._text_tokenizer().feed(fresh))
-                self._note_words(segment, piece.text)
+                self._note_words(segment, fresh)
             if piece.ends:
                 self._end_segment()
 
@@ -125,8 +135,8 @@ class SegmentFeed:
                 self._release(segment, self._incremental.finish()[:-1])
                 self._incremental = None
             if not segment.ids and not segment.after_prompt:
-                segment.ids.append(BOS)
-            segment.ids.append(token)
+                self._release(segment, [BOS])
+            self._release(segment, [token])
             if self._splitter.follow(_CHARS_PER_TOKEN):
                 self._end_segment()
                 self._splitter.restart()
@@ -150,6 +160,7 @@ class SegmentFeed:
         if self._open is None:
             self._open = Segment(self._count, self._after_prompt or (self._carried and self._count > 0))
             self._count += 1
+            self._fed = len(self._prefix.encode())
             self.segments.append(self._open)
             if self._prefix:
                 self._release(self._open, self._text_tokenizer().feed(self._prefix))
@@ -163,7 +174,10 @@ class SegmentFeed:
     def _release(self, segment: Segment, ids: Sequence[int]) -> None:
         # A tokenizer begun in mid-segment, after tokens from outside, opens with `<s>` once more.
         within = bool(segment.ids) or segment.after_prompt
-        segment.ids += ids[1:] if within and ids[:1] == [BOS] else ids
+        fresh = ids[1:] if within and ids[:1] == [BOS] else ids
+        segment.ids += fresh
+        for token in fresh:
+            segment.ends.append((segment.ends[-1] if segment.ends else 0) + self._tokenizer.text_bytes(token))
 
     def prompt_ids(self, text: str) -> list[int]:
         """`<s>`, the text's subwords, `</s>`."""
@@ -172,13 +186,15 @@ class SegmentFeed:
     def _note_words(self, segment: Segment, text: str) -> None:
         """Words are runs without white space; each character takes the source that was noted for it."""
         for character in text:
+            at, self._fed = self._fed, self._fed + _utf8_length(character)
             if character.isspace():
                 self._end_word(segment)
                 continue
             begin, end = self._sources.popleft()
             word = self._partial
-            first = begin if not word.text else word.begin
-            self._partial = Word(word.text + character, first, max(end, word.end))
+            if not word.text:
+                word = Word("", begin, end, at)
+            self._partial = Word(word.text + character, word.begin, max(end, word.end), word.at)
 
     def _end_word(self, segment: Segment) -> None:
         if any(c.isalnum() for c in self._partial.text):
@@ -197,3 +213,10 @@ class SegmentFeed:
             del rest[-2]
         self._release(segment, rest)
         segment.ended = True
+
+
+def _utf8_length(character: str) -> int:
+    """Bytes; a surrogate pair that came as two characters counts where it begins."""
+    if "\ud800" <= character <= "\udfff":
+        return 4 if character <= "\udbff" else 0
+    return len(character.encode())

@@ -29,6 +29,7 @@ from sled_tts.server.engine.streams import Playback
 from sled_tts.server.errors import EmptyInputError
 from sled_tts.server.sessions.carry import carried
 from sled_tts.server.sessions.feed import Segment, SegmentFeed
+from sled_tts.server.sessions.following import TextFollower
 from sled_tts.server.sessions.timings import Pace, WordAligner
 
 _SEED_STEP = 0x9E3779B97F4A7C15
@@ -40,7 +41,8 @@ class Voice:
 
     `carry_frames`: each segment goes on from the end of the one before, at most so many frames; None when segments
     begin afresh, or all from `prompt`. `timings`: words are told with their times; `unit_s`
-    is the pace at which that begins.
+    is the pace at which that begins. `text_lead_s`: the engine tells where the network looks, so much ahead of the
+    sound; None when it does not.
     """
 
     utterance_id: str
@@ -56,6 +58,7 @@ class Voice:
     carry_frames: int | None = None
     timings: bool = False
     unit_s: float = 0.04
+    text_lead_s: float | None = None
 
     @property
     def whole_segments(self) -> bool:
@@ -82,7 +85,7 @@ class UtteranceMachine:
     _flushes: deque[int] = field(default_factory=deque, init=False)
     _answered: int = field(default=0, init=False)
     _carry: Prompt | None = field(default=None, init=False)
-    _aligner: WordAligner | None = field(default=None, init=False)
+    _aligner: WordAligner | TextFollower | None = field(default=None, init=False)
     _pace: Pace = field(init=False)
     _aligned: int = field(default=0, init=False)
     _last_start_s: float = field(default=0.0, init=False)
@@ -121,6 +124,7 @@ class UtteranceMachine:
             n=voice.n,
             m=voice.m,
             keep_latents=voice.carry_frames is not None,
+            follow_text=isinstance(self._aligner, TextFollower),
         )
 
     def fresh_tokens(self) -> tuple[list[int], bool] | None:
@@ -139,8 +143,8 @@ class UtteranceMachine:
             self._samples += event.pcm.size
             if self._aligner is not None:
                 self._note_words()
-                self._told += self._aligner.hear(event.pcm)
-            return replace(event, sequence=self._sequence - 1, lead_s=lead)
+                self._told += self._aligner.hear(event)
+            return replace(event, sequence=self._sequence - 1, lead_s=lead, looks=())
         if isinstance(event, TextStarved):
             return TextStarved(self._playback.delivered)
         if isinstance(event, TextFlushed | WordsSpoken | TextSkipped):
@@ -201,18 +205,26 @@ class UtteranceMachine:
         return self.terminal
 
     def _align(self, segment: Segment) -> None:
+        voice = self.voice
         self._aligned, self._aligner = 0, None
-        if segment.worded and (self.voice.timings or self.voice.carry_frames is not None):
-            rate = self.voice.sampling_rate
-            self._aligner = WordAligner(rate, self._pace, self._samples / rate, self._last_start_s)
+        if not segment.worded or not (voice.timings or voice.carry_frames is not None):
+            return
+        begin_s = self._samples / voice.sampling_rate
+        if voice.text_lead_s is None:
+            self._aligner = WordAligner(voice.sampling_rate, self._pace, begin_s, self._last_start_s)
+        else:
+            frame_s = 1 / voice.frame_rate
+            self._aligner = TextFollower(frame_s, voice.text_lead_s, self._pace, begin_s, self._last_start_s)
 
     def _note_words(self) -> None:
         """What has become a whole word since the last time."""
         if self._aligner is None or self.active is None:
             return
         for word in self.active.words[self._aligned :]:
-            self._aligner.add(word)
-        self._aligned = len(self.active.words)
+            if (token := self.active.token_of(word.at)) is None:
+                return
+            self._aligner.add(word, token)
+            self._aligned += 1
 
     def _end_segment(self, segment: Segment, event: Finished) -> None:
         """Tell the words that are left; keep the segment's end, if it is whole, for the next one to go on from."""
@@ -220,7 +232,8 @@ class UtteranceMachine:
         if aligner is None or event.reason is FinishReason.CANCELLED:
             return
         for word in segment.words[self._aligned :]:
-            aligner.add(word)
+            token = segment.token_of(word.at)
+            aligner.add(word, len(segment.ids) - 1 if token is None else token)
         self._told += aligner.finish()
         if aligner.told:
             self._last_start_s = aligner.told[-1].start_s

@@ -2,6 +2,7 @@
 
 A word is expected as long after its phrase began as its length and the voice's pace so far say; phrases begin where
 the sound does, so every pause at punctuation sets the clock right. Costs a few operations for each 10 ms of audio.
+For checkpoints that do not say which of their heads follow the text; `following` is for those that do.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sled_tts.server.engine.request import Float32, WordTiming
+from sled_tts.server.engine.request import AudioChunk, Float32, WordTiming
 
 _HOP_S = 0.01
 # Parts of the loudest 10 ms so far; closures of stops are shorter than a pause.
@@ -26,11 +27,13 @@ _VOWELS = frozenset("aeiouyàáâäèéêëìíîïòóôöùúûü")
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a segment; `begin`, `end` are its characters in the text as it was sent."""
+    """A word of a segment; `begin`, `end` are its characters in the text as it was sent, `at` is its first byte in the
+    segment as it was tokenised."""
 
     text: str
     begin: int
     end: int
+    at: int = 0
 
     @property
     def ends_phrase(self) -> bool:
@@ -77,14 +80,14 @@ class WordAligner:
     _units: float = field(default=0.0, init=False)
     _phrase_done: bool = field(default=False, init=False)
 
-    def add(self, word: Word) -> None:
-        """The next word, once it is complete."""
+    def add(self, word: Word, token: int) -> None:
+        """The next word, once it is complete; which token it begins with does not matter here."""
         self._words.append(word)
 
-    def hear(self, pcm: Float32) -> list[WordTiming]:
-        """Words that begin in this audio (or began before it and were late), in order. `pcm [N]` in [-1, 1]."""
+    def hear(self, chunk: AudioChunk) -> list[WordTiming]:
+        """Words that begin in this audio (or began before it and were late), in order."""
         hop = round(_HOP_S * self.rate)
-        audio = np.concatenate([self._rest, pcm])
+        audio = np.concatenate([self._rest, chunk.pcm])
         whole = len(audio) // hop
         self._rest = audio[whole * hop :]
         levels = np.sqrt(np.mean(audio[: whole * hop].reshape(whole, hop) ** 2, axis=1)) if whole else ()
