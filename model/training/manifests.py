@@ -68,7 +68,7 @@ def scan_manifest(
     if not path.is_file():
         raise ModelError(f"no manifest at {path}", param="manifest")
     base, seen = root or path.parent, set[str]()
-    for cut in _cuts(path, report):
+    for cut in read_cuts(path, report):
         where = Path(cut.recording.sources[0].source)
         where = where if where.is_absolute() else base / where
         kind = problem_of(cut, where, limits)
@@ -84,7 +84,9 @@ def scan_manifest(
         yield cut
 
 
-def _cuts(path: Path, report: ManifestReport) -> Iterator[MonoCut]:
+def read_cuts(path: Path, report: ManifestReport) -> Iterator[MonoCut]:
+    """Every cut of a manifest that can be read and has a recording; the others go into `report`. Raises ModelError when
+    the file is no manifest."""
     if ".jsonl" not in path.suffixes:
         try:
             yield from (cut for cut in CutSet.from_file(path) if isinstance(cut, MonoCut))

@@ -110,6 +110,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(partial)
         flush(partial)
         partial.replace(path)
+    except ModelError:
+        partial.unlink(missing_ok=True)
+        raise
     except Exception as error:
         partial.unlink(missing_ok=True)
         raise ModelError(f"could not write {path}: {error}; what was there is unchanged") from error

@@ -55,7 +55,10 @@ def _segments(stdout: str) -> list[tuple[float, float, str]]:
 def _speak(text: str, wav: Path, voice: str) -> str:
     command = ["flite", "-voice", voice, "--setf", f"int_f0_target_mean={PITCH_HZ}"]
     command += ["--setf", "int_f0_target_stddev=0", "-psdur", "-t", text, "-o", str(wav)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise ModelError(f"flite ended with status {done.returncode} on {text!r}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def synthesise_corpus(

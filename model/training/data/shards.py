@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
+from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.training.resume import write_atomically
 from sled_tts.model.training.synthetic import CorpusItem
@@ -74,6 +75,10 @@ class ShardIndex:
     @property
     def frames(self) -> int:
         return sum(entry.frames for entry in self.shards)
+
+    @property
+    def hours(self) -> float:
+        return self.frames / CodecConfig.from_dict(self.codec).frame_rate / 3600
 
     @property
     def mean(self) -> np.ndarray:
