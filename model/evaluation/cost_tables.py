@@ -181,7 +181,7 @@ def table_4(subjects: Sequence[Subject], frames: int, seed: int) -> Page:
     notes = [
         "Operations are counted from the configuration, 2 for each multiply-add; the paper's 280 GFLOP are what its "
         "network costs without guidance, attention and codec. Counted by PyTorch's profiler in the tests. RTF: "
-        "processor seconds for a second of speech, guided, codec included, fp32; the paper's is of a GPU.",
+        "processor seconds for a second of speech, guided, codec included, fp32; the paper's is of its own hardware.",
     ]
     return Page(
         "table4", "Table 4: size, speed, operations", _speed_scale(subjects, frames), columns, rows, published.TABLE_4,
@@ -230,8 +230,8 @@ def table_7(subjects: Sequence[Subject], batches: Sequence[int], frames: int, se
     columns = (Column("system", "network"), Column("batch", "batch", "d"), Column("rtf", "RTF", ".3f"))
     note = (
         "RTF: processor seconds for a second of speech over all streams of a batch, guided, codec included, reading "
-        f"the text included, {frames} frames each. The paper's were taken on a GPU, where a batch of 64 costs little "
-        "more than one stream; a processor core has no such idle arithmetic."
+        f"the text included, {frames} frames each. On the paper's hardware a batch of 64 costs little more than one "
+        "stream; a processor core has no such idle arithmetic."
     )
     return Page(
         "table7", "Table 7: batches", _speed_scale(subjects, frames), columns, rows, published.TABLE_7, [note],

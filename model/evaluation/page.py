@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from sled_tts.model.errors import ModelError
@@ -15,6 +16,7 @@ from sled_tts.model.evaluation.drawing import Drawing
 from sled_tts.model.machine import machine
 
 Row = Mapping[str, Any]
+_WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,14 @@ class Page:
 
     def markdown(self, command: str, about: Mapping[str, Any]) -> str:
         """The page as text."""
-        lines = [f"# {self.title}", "", self.scale, "", *self._table(self.rows)]
+        lines = [f"# {self.title}", "", fill(self.scale, _WIDTH), "", *self._table(self.rows)]
         if self.paper:
             lines += ["", "The paper (arXiv 2505.13181), on its own scale:", "", *self._table(self.paper)]
         if self.drawing is not None:
             lines += ["", f"![{self.drawing.title}]({self.name}.png)"]
-        lines += [line for note in self.notes for line in ("", note)]
+        lines += [line for note in self.notes for line in ("", fill(note, _WIDTH))]
         facts = ", ".join(f"{key} {value}" for key, value in {**self.settings, **about}.items() if value is not None)
-        lines += ["", "Made by (paths shortened)", "", "```bash", command, "```", "", f"on: {facts}."]
+        lines += ["", "Made by (paths shortened)", "", "```bash", command, "```", "", fill(f"on: {facts}.", _WIDTH)]
         return "\n".join(lines) + "\n"
 
     def _table(self, rows: Sequence[Row]) -> list[str]:
@@ -87,7 +89,11 @@ class Page:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """The command as typed; of a path, absolute or not, only the last name, so that no page tells of a machine."""
+    """The command as typed; of a path that is here only the last name, so that no page tells of a machine."""
     words = argv[argv.index("evaluate") + 1 :] if "evaluate" in argv else argv[1:]
-    shown = (word if "/" not in word else Path(word).name for word in words)
-    return shlex.join(["sled-tts", "evaluate", *shown])
+    return shlex.join(["sled-tts", "evaluate", *map(_short, words)])
+
+
+def _short(word: str) -> str:
+    local = word.startswith(("/", ".", "~")) or ("/" in word and Path(word).exists())
+    return Path(word).name if local else word

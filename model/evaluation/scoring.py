@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,13 +59,14 @@ class Panel:
     transcribers: Sequence[Transcriber] = ()
     speaker: SpeakerJudge | None = None
     quality: QualityJudge | None = None
+    _heard: dict[tuple[str, int, bytes], list[str]] = field(default_factory=dict, repr=False)
 
     def score(self, clips: Sequence[Clip]) -> dict[str, Any]:
         """A row for a table: word error rates over all words of all clips, means of the rest. A clip too short to be
         heard has all its words wrong and the lowest opinion scores; its voice is left out."""
         row: dict[str, Any] = {"clips": len(clips), "cut": sum(clip.cut for clip in clips)}
         for transcriber in self.transcribers:
-            wrong = sum(word_errors(words(clip.text), _words(transcriber, clip)) for clip in clips)
+            wrong = sum(word_errors(words(clip.text), self._words(transcriber, clip)) for clip in clips)
             row[_ROW_KEYS.get(transcriber.name, transcriber.name)] = wrong / sum(len(words(c.text)) for c in clips)
         if self.speaker is not None:
             alike = [
@@ -80,13 +81,18 @@ class Panel:
             row["ovrl"] = float(np.mean([one["ovrl"] for one in scores]))
         return row
 
+    def _words(self, transcriber: Transcriber, clip: Clip) -> list[str]:
+        """Recognition is slow, and a recording may stand in several rows."""
+        if not _audible(clip.heard, clip.rate):
+            return []
+        key = (transcriber.name, clip.rate, clip.heard.tobytes())
+        if key not in self._heard:
+            self._heard[key] = transcriber.words(clip.heard, clip.rate)
+        return self._heard[key]
+
 
 def _audible(wave: Wave, rate: int) -> bool:
     return len(wave) >= _LEAST_S * rate
-
-
-def _words(transcriber: Transcriber, clip: Clip) -> list[str]:
-    return transcriber.words(clip.heard, clip.rate) if _audible(clip.heard, clip.rate) else []
 
 
 def _scores(quality: QualityJudge, clip: Clip) -> Mapping[str, float]:
