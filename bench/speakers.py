@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from sled_tts.model.interleave import Action, TurnCursor
+from sled_tts.server.engine.device_runner import DeviceRunner
 from sled_tts.server.engine.request import Mode, SynthesisRequest
 from sled_tts.server.engine.runner import SledRunner
 from sled_tts.server.engine.work import LAST_LATENT, RowWork
@@ -17,7 +18,7 @@ class Speakers:
 
     def __init__(
         self,
-        runner: SledRunner,
+        runner: SledRunner | DeviceRunner,
         texts: Sequence[Sequence[int]],
         seeds: Sequence[int],
         *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,12 +15,26 @@ from sled_tts.model.config import SledConfig
 class KVCache:
     """Keys and values per layer, `[rows, heads, capacity, head_dim]`, and how much of each row is live.
 
-    A row is one sequence: a stream holds one, or two under classifier-free guidance.
+    A row is one sequence: a stream holds one, or two under classifier-free guidance. Where keys and values are held in
+    8 bits, `scales` has their factors, a pair of `[rows, heads, capacity]` fp32 a layer; otherwise it is empty.
     """
 
     keys: list[Tensor]
     values: list[Tensor]
     lengths: list[int]
+    scales: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def add_scales(self) -> None:
+        """Make room for scales, all 1."""
+        self.scales = [
+            (torch.ones(k.shape[:3], device=k.device), torch.ones(v.shape[:3], device=v.device))
+            for k, v in zip(self.keys, self.values, strict=True)
+        ]
+
+    def _parts(self) -> list[list[Tensor]]:
+        """All that is held, tensors with rows first and positions third, a list for each kind."""
+        pairs = [list(pair) for pair in zip(*self.scales, strict=True)] if self.scales else []
+        return [self.keys, self.values, *pairs]
 
     @classmethod
     def allocate(
@@ -47,7 +61,7 @@ class KVCache:
     @property
     def bytes(self) -> int:
         """Memory held by keys and values."""
-        return sum(t.numel() * t.element_size() for t in [*self.keys, *self.values])
+        return sum(t.numel() * t.element_size() for part in self._parts() for t in part)
 
     def reset(self, rows: Sequence[int]) -> None:
         """Forget these rows. Stale numbers stay in memory but are masked until overwritten."""
@@ -58,31 +72,27 @@ class KVCache:
         """A copy of what neighbouring `rows` hold."""
         first, live = rows[0], max(self.lengths[row] for row in rows)
         span = slice(first, first + len(rows))
-        return CachedRows(
-            keys=[k[span, :, :live].clone() for k in self.keys],
-            values=[v[span, :, :live].clone() for v in self.values],
-            lengths=[self.lengths[row] for row in rows],
-        )
+        parts = [[held[span, :, :live].clone() for held in part] for part in self._parts()]
+        return CachedRows(parts, [self.lengths[row] for row in rows])
 
     def restore(self, rows: Sequence[int], held: CachedRows) -> None:
         """Let neighbouring `rows` hold what `snapshot` copied; what they held is forgotten."""
         first, live = rows[0], max(held.lengths)
         span = slice(first, first + len(rows))
-        for layer, (keys, values) in enumerate(zip(held.keys, held.values, strict=True)):
-            self.keys[layer][span, :, :live] = keys
-            self.values[layer][span, :, :live] = values
+        for ours, theirs in zip(self._parts(), held.parts, strict=True):
+            for mine, part in zip(ours, theirs, strict=True):
+                mine[span, :, :live] = part
         for row, length in zip(rows, held.lengths, strict=True):
             self.lengths[row] = length
 
 
 @dataclass(frozen=True)
 class CachedRows:
-    """What some rows of a cache held: per layer `[rows, heads, longest, head_dim]`."""
+    """What some rows of a cache held: keys, values, and scales if there are any, each a tensor a layer."""
 
-    keys: list[Tensor]
-    values: list[Tensor]
+    parts: list[list[Tensor]]
     lengths: list[int]
 
     @property
     def bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for t in [*self.keys, *self.values])
+        return sum(t.numel() * t.element_size() for part in self.parts for t in part)

@@ -73,6 +73,8 @@ def serve(
                 kv_memory_bytes=settings.kv_memory_bytes,
                 device=settings.device,
                 precision=settings.precision,
+                kv_precision=settings.kv_precision,
+                kernels=settings.kernels,
                 unsupported_text=UnsupportedText(settings.unsupported_text),
                 idle=IdleRules(settings.text_idle_flush_s, settings.text_idle_close_s),
                 voices_dir=voices_dir(settings),

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    kv_precision: Literal["auto", "fp8"] = "auto"
+    kernels: Literal["auto", "triton", "torch"] = "auto"
     slots: int = Field(default=16, ge=1, le=4096)
     kv_memory_bytes: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1, le=1024)

@@ -16,6 +16,7 @@ from sled_tts.server.engine.chunks import ChunkPolicy
 from sled_tts.server.engine.engine import Engine
 from sled_tts.server.engine.limits import FrameBudget
 from sled_tts.server.engine.memory import MemoryLimit
+from sled_tts.server.engine.placing import place_runner
 from sled_tts.server.engine.request import (
     AudioChunk,
     Failed,
@@ -25,7 +26,6 @@ from sled_tts.server.engine.request import (
     Prompt,
     SynthesisRequest,
 )
-from sled_tts.server.engine.runner import SledRunner
 from sled_tts.server.engine.scheduler import Policy
 from sled_tts.server.engine.state import EngineState
 from sled_tts.server.errors import (
@@ -72,6 +72,7 @@ class Voicebox:
         device: str,
         positions: int | None = None,
         precision: str = "fp32",
+        kernels: str = "auto",
         threads: ThreadChoice | None = None,
     ) -> None:
         self.bundle = bundle
@@ -79,7 +80,7 @@ class Voicebox:
         frame_rate = bundle.codec.config.sampling_rate / bundle.codec.config.hop_length
         slots = memory.slots(slots, EngineState.stream_bytes(bundle.sled, held), held / frame_rate, bundle.name)
         codec = codec_fingerprint(bundle.codec)
-        runner = SledRunner(
+        runner = place_runner(
             bundle.sled,
             bundle.codec,
             bundle.extras.latent_mean,
@@ -88,8 +89,8 @@ class Voicebox:
             positions=held,
             noise_scale=bundle.extras.noise_scale,
             alignment=bundle.extras.alignment,
+            kernels=kernels,
         )
-        runner.prepare()
         info = runner.info
         budget = FrameBudget(info.frame_rate, bundle.extras.max_frames_per_token / info.frame_rate)
         engine = Engine(runner, Policy(max_rows=slots), ChunkPolicy(info.first_chunk_frames), budget)

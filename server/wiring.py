@@ -19,6 +19,7 @@ from sled_tts.model.quantization import Precision
 from sled_tts.model.tuning import ThreadChoice, choose_threads, frame_work
 from sled_tts.server.engine.bridge import EngineBridge
 from sled_tts.server.engine.memory import AUTO_SHARE, MemoryLimit, available_memory
+from sled_tts.server.engine.placing import EIGHT_BITS
 from sled_tts.server.engine.stats import EngineStats
 from sled_tts.server.errors import NotFoundError
 from sled_tts.server.service import (
@@ -165,6 +166,8 @@ def load_service(
     device: str = "auto",
     codec: str | None = None,
     precision: str = "auto",
+    kv_precision: str = "auto",
+    kernels: str = "auto",
     voices_dir: Path | None = None,
     rules: ReferenceRules | None = None,
     transcriber: Transcriber | None = None,
@@ -178,7 +181,8 @@ def load_service(
     what is best; `device` `auto` is the first GPU, or the CPU. `precision` `auto` is fp32 on a CPU, bf16 on a GPU,
     which has no int8; the codec always runs in fp32. Cloned voices are kept in `voices_dir`, without it there are
     none; `rules` and `transcriber` are for the recordings they are made of. `unsupported_text` is what becomes of
-    text in scripts that are not spoken.
+    text in scripts that are not spoken. A GPU takes `kernels` `auto`, `triton` or `torch`; with `kv_precision` `fp8` it
+    holds keys and values in 8 bits, if the checkpoint bears that.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -197,11 +201,20 @@ def load_service(
             choice = choose_threads(frame_work(largest.sled, largest.codec))
         for bundle in bundles:
             bundle.sled.release_weights()
+    for bundle in bundles:
+        if kv_precision == "fp8":
+            bundle.sled.cache_dtype = EIGHT_BITS
     memory = _memory_limit(kv_memory_bytes, device).shared(len(bundles))
     return LocalSpeechService(
         [
             Voicebox(
-                bundle, slots=slots, memory=memory, device=device, precision=held, threads=None if on_gpu else choice
+                bundle,
+                slots=slots,
+                memory=memory,
+                device=device,
+                precision=held,
+                kernels=kernels,
+                threads=None if on_gpu else choice,
             )
             for bundle in bundles
         ],

@@ -7,8 +7,9 @@ because causal convolutions reflect that many frames around frame 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +96,8 @@ class StreamingDecoder:
         first = decoder.model[0]
         assert isinstance(first, CausalConv1d)
         self._device, self._width = first.inner.weight.device, first.inner.in_channels
+        # How a list of slots becomes a tensor on the device; a caller with pinned memory knows a way without waiting.
+        self.place: Callable[[Sequence[int]], Tensor] = partial(torch.tensor, device=self._device)
 
     def reset(self, slots: Sequence[int]) -> None:
         """Forget everything about these slots; their next chunk starts an utterance."""
@@ -132,7 +135,7 @@ class StreamingDecoder:
                 groups.setdefault((chunk.shape[0], fresh[slot]), []).append(row)
         out = [torch.zeros(0, device=self._device)] * len(chunks)
         for (_, is_fresh), rows in groups.items():
-            index = torch.tensor([slots[row] for row in rows], device=self._device)
+            index = self.place([slots[row] for row in rows])
             stacked = torch.stack([chunks[row] for row in rows]).float()
             with full_precision(self._device):
                 wave = self._spans(stacked, index, is_fresh)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from sled_tts.server.engine.chunks import ChunkPolicy
+from sled_tts.server.engine.pipeline import Device, Pending
 from sled_tts.server.engine.request import AudioChunk, Finished, FinishReason, Float32
 from sled_tts.server.engine.stats import EngineStats
 from sled_tts.server.engine.streams import Stream
@@ -25,56 +27,119 @@ def engine_error(cause: Exception) -> EngineError:
     return error
 
 
+@dataclass(frozen=True)
+class Part:
+    """One decode call under way; `muted` samples of each wave are the prompt's."""
+
+    streams: Sequence[Stream]
+    muted: Sequence[int]
+    waves: Pending[list[Float32]]
+
+
+@dataclass
+class Batch:
+    """The decode calls that one step led to, and how many frames each stream will hear of them."""
+
+    streams: Sequence[Stream]
+    frames: Sequence[int]
+    parts: list[Part] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return all(part.waves.done for part in self.parts)
+
+
 @dataclass
 class Delivery:
     """Decodes what is due and hands it to the streams' outlets. Engine thread only."""
 
     runner: StepRunner
+    device: Device
     chunks: ChunkPolicy
     stats: EngineStats
     clock: Callable[[], float]
+    _batches: deque[Batch] = field(default_factory=deque, init=False)
 
     def __post_init__(self) -> None:
         self.info = self.runner.info
 
-    def decode(self, streams: Sequence[Stream], ended: Collection[int]) -> list[tuple[Stream, EngineError]]:
-        """Decode and emit what is due; returns the streams that failed. `ended`: slots that will say no more.
+    @property
+    def under_way(self) -> bool:
+        return bool(self._batches)
 
-        The i-th calls of all streams share a batch.
+    def launch(self, streams: Sequence[Stream]) -> list[tuple[Stream, EngineError]]:
+        """Begin to decode what is due; returns the streams that failed. Those that are `ending` will say no more.
+
+        The i-th calls of all streams share a decode.
         """
         now = self.clock()
         plans: list[tuple[Stream, list[int]]] = []
         for s in streams:
             lead = s.playback.lead_s(now) or 0.0
-            cuts = self.chunks.next_cuts(s.decoded, s.speech, s.prompt_frames, lead, s.slot in ended, s.primed)
+            final = s.ending is not None
+            cuts = self.chunks.next_cuts(s.decoded, s.speech, s.prompt_frames, lead, final, s.primed)
             if cuts and s.frames:
                 plans.append((s, cuts))
-        pcm: dict[int, list[Float32]] = {s.slot: [] for s, _ in plans}
-        due = [s for s, _ in plans]
+        if not plans:
+            return []
+        batch = Batch([s for s, _ in plans], [cuts[-1] - max(s.decoded, s.prompt_frames) for s, cuts in plans])
         failed: list[tuple[Stream, EngineError]] = []
         while plans:
             work = [
-                DecodeWork(s.slot, s.decoded, cuts[0] - s.decoded, s.slot in ended and len(cuts) == 1)
+                DecodeWork(s.slot, s.decoded, cuts[0] - s.decoded, s.ending is not None and len(cuts) == 1)
                 for s, cuts in plans
             ]
             try:
-                waves = self.runner.decode(work)
+                waves = self.device.launch_decode(work)
             except Exception as error:
-                log.exception("decoding %d streams failed", len(plans))
-                self.stats.step_errors += 1
-                failed = [(s, engine_error(error)) for s, _ in plans]
-                for s, _ in plans:
-                    del pcm[s.slot]
+                failed = self._decode_failed([s for s, _ in plans], error)
                 break
-            for (s, cuts), wave in zip(plans, waves, strict=True):
-                spoken = s.prompt_frames - s.decoded
-                pcm[s.slot].append(wave[spoken * self.info.hop :] if spoken > 0 else wave)
+            muted = [max(0, s.prompt_frames - s.decoded) * self.info.hop for s, _ in plans]
+            batch.parts.append(Part([s for s, _ in plans], muted, waves))
+            for s, cuts in plans:
                 s.decoded = cuts.pop(0)
             plans = [(s, cuts) for s, cuts in plans if cuts]
-        for s in due:
-            if s.slot in pcm:
+        for s, frames in zip(batch.streams, batch.frames, strict=True):
+            s.decoding += 1
+            s.decoding_frames += frames
+        self._batches.append(batch)
+        return failed
+
+    def collect(self, leave: int) -> list[tuple[Stream, EngineError]]:
+        """Deliver what has been decoded, waiting for all batches but the last `leave`; returns streams that failed."""
+        failed: list[tuple[Stream, EngineError]] = []
+        while self._batches and (len(self._batches) > leave or self._batches[0].done):
+            failed += self._heard(self._batches.popleft())
+        return failed
+
+    def forget(self) -> None:
+        """Drop what is under way: everybody has been told that it failed."""
+        self._batches.clear()
+
+    def _heard(self, batch: Batch) -> list[tuple[Stream, EngineError]]:
+        pcm: dict[int, list[Float32]] = {s.slot: [] for s in batch.streams if not s.over}
+        failed: list[tuple[Stream, EngineError]] = []
+        for part in batch.parts:
+            try:
+                waves = part.waves.wait()
+            except Exception as error:
+                lost = [s for s in part.streams if pcm.pop(s.slot, None) is not None]
+                failed += self._decode_failed(lost, error)
+                continue
+            for s, muted, wave in zip(part.streams, part.muted, waves, strict=True):
+                if not s.over and s.slot in pcm:
+                    pcm[s.slot].append(wave[muted:] if muted else wave)
+        for s, frames in zip(batch.streams, batch.frames, strict=True):
+            s.decoding -= 1
+            s.decoding_frames -= frames
+            if not s.over and s.slot in pcm:
                 self._deliver(s, pcm[s.slot])
         return failed
+
+    def _decode_failed(self, streams: Sequence[Stream], error: Exception) -> list[tuple[Stream, EngineError]]:
+        log.error("decoding %d streams failed", len(streams), exc_info=error)
+        self.stats.step_errors += 1
+        return [(s, engine_error(error)) for s in streams]
 
     def _deliver(self, stream: Stream, waves: Sequence[Float32]) -> None:
         audible = [wave for wave in waves if wave.size]

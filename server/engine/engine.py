@@ -6,15 +6,18 @@ Everything here runs on one thread; other threads only `post` commands. No async
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sled_tts.server.engine.chunks import ChunkPolicy
 from sled_tts.server.engine.commands import Admit, Cancel, Command, Release, Wake
 from sled_tts.server.engine.delivery import Delivery, engine_error
 from sled_tts.server.engine.limits import FrameBudget
+from sled_tts.server.engine.pipeline import Launched, device_of
 from sled_tts.server.engine.request import (
     Failed,
     FinishReason,
@@ -49,26 +52,34 @@ class Engine:
         self.info = self.runner.info
         self.pool = SlotPool(self.info.slots)
         self.stats = EngineStats(self.info.slots, stream_bytes=self.info.stream_bytes)
-        self.delivery = Delivery(self.runner, self.chunks, self.stats, self.clock)
+        self.device = device_of(self.runner)
+        self.delivery = Delivery(self.runner, self.device, self.chunks, self.stats, self.clock)
+        self._launched: deque[Launched] = deque()
+        self._ending: list[Stream] = []
         self._arrivals = 0
+        self._settled_at = -math.inf
 
     def post(self, command: Command) -> None:
         """Any thread: queue a command. Never blocks; bounded by slots and by each session's text limit."""
         self.inbox.put(command)
 
     def step(self) -> bool:
-        """One turn of the loop; False when no stream could run."""
+        """One turn of the loop; False when no stream could run and nothing was under way."""
         self._take_commands()
         try:
             runnable = self._runnable()
             self.stats.runnable = len(runnable)
             chosen = self._choose(runnable)
+            busy = bool(chosen or self._launched or self.delivery.under_way)
             if chosen:
-                self._forward(chosen)
+                self._launch(chosen)
+            lag = self.device.lag if chosen else 0
+            self._settle(lag)
+            self._hear(lag)
         finally:
             self.stats.in_use = self.pool.in_use
             self.flush()
-        return bool(chosen)
+        return busy
 
     def run(self, stopping: Callable[[], bool], idle_s: float = 0.5) -> None:
         """Step until told to stop; sleeps on the inbox when nothing can run.
@@ -98,6 +109,9 @@ class Engine:
     def fail_all(self, error: Exception) -> None:
         """End every stream, and every request still in the inbox, with an error."""
         self._take_commands(admit=False, refusal=error)
+        self._launched.clear()
+        self._ending.clear()
+        self.delivery.forget()
         for stream in list(self.streams.values()):
             self._end(stream, Failed(error))
         self.flush()
@@ -156,6 +170,8 @@ class Engine:
         now = self.clock()
         runnable = []
         for stream in list(self.streams.values()):
+            if stream.complete:
+                continue
             if not stream.outlet.check_room():
                 if stream.unread_for(now) > self.slow_reader_timeout_s:
                     error = SlowReaderError(f"no audio was read for {self.slow_reader_timeout_s:g} s")
@@ -168,6 +184,8 @@ class Engine:
                 if stream.ready_since is None:
                     stream.ready_since = now
                 runnable.append(stream)
+            elif stream.under_way:
+                continue
             elif readiness is Readiness.EXHAUSTED:
                 self._finish(stream, FinishReason.LENGTH)
             else:
@@ -189,20 +207,41 @@ class Engine:
         # Slot order keeps rows where they were, which is what a device's caches like best.
         return sorted((s for s in runnable if s.slot in chosen), key=lambda s: s.slot)
 
-    def _forward(self, chosen: Sequence[Stream]) -> None:
+    def _launch(self, chosen: Sequence[Stream]) -> None:
         began = self.clock()
         try:
-            outcomes = self.runner.step([stream.work() for stream in chosen])
+            outcomes = self.device.launch([stream.work() for stream in chosen])
         except Exception as error:
-            # The forward pass is shared, so every stream in it may hold half-written state.
-            log.exception("a step of %d streams failed", len(chosen))
-            self.stats.step_errors += 1
-            for stream in chosen:
-                self._end(stream, Failed(engine_error(error)))
+            self._step_failed(chosen, error)
             return
-        ended: dict[int, FinishReason] = {}
+        for stream in chosen:
+            stream.launched()
+        self._launched.append(Launched(chosen, outcomes, began))
+
+    def _step_failed(self, streams: Sequence[Stream], error: Exception) -> None:
+        """The forward pass is shared, so every stream in it may hold half-written state."""
+        log.error("a step of %d streams failed", len(streams), exc_info=error)
+        self.stats.step_errors += 1
+        for stream in streams:
+            if not stream.over:
+                self._end(stream, Failed(engine_error(error)))
+
+    def _settle(self, leave: int) -> None:
+        """Take in the outcomes of all launched steps but the last `leave`."""
+        while len(self._launched) > leave:
+            step = self._launched.popleft()
+            try:
+                outcomes = step.outcomes.wait()
+            except Exception as error:
+                self._step_failed(step.streams, error)
+                continue
+            self._sampled(step, outcomes)
+
+    def _sampled(self, step: Launched, outcomes: Sequence[RowOutcome]) -> None:
         live = []
-        for stream, outcome in zip(chosen, outcomes, strict=True):
+        for stream, outcome in zip(step.streams, outcomes, strict=True):
+            if stream.over or stream.ending is not None:  # one frame too many
+                continue
             if outcome is RowOutcome.INVALID:
                 self._end(stream, Failed(EngineError("the model produced numbers that are not finite")))
                 continue
@@ -212,33 +251,54 @@ class Engine:
                 stream.noticed(self.runner.looked(stream.slot))
             live.append(stream)
             if reason is not None:
-                ended[stream.slot] = reason
-        self._decode(live, ended)
+                self._close(stream, reason)
+        self._decode(live)
         now = self.clock()
         for stream in live:
-            stream.busy_s += now - (stream.ready_since if stream.ready_since is not None else began)
+            stream.busy_s += now - (stream.ready_since if stream.ready_since is not None else step.began)
             stream.ready_since = now
-            if stream.slot in ended and stream.slot in self.streams:
-                self._end(stream, self.delivery.summary(stream, ended[stream.slot]))
+        # A step's own time begins where the one before it ended, if that was later than its launch.
+        took = now - max(step.began, self._settled_at)
+        self._settled_at = now
         self.stats.steps += 1
-        self.stats.rows += len(chosen)
-        self.stats.busy_s += now - began
-        self.stats.step_time.observe(now - began)
+        self.stats.rows += len(step.streams)
+        self.stats.busy_s += took
+        self.stats.step_time.observe(took)
 
-    def _decode(self, streams: Sequence[Stream], ended: Collection[int]) -> None:
-        for stream, error in self.delivery.decode(streams, ended):
+    def _decode(self, streams: Sequence[Stream]) -> None:
+        for stream, error in self.delivery.launch(streams):
             self._end(stream, Failed(error))
+
+    def _hear(self, leave: int) -> None:
+        """Hand out what has been decoded, then end the streams that have no more to come."""
+        for stream, error in self.delivery.collect(leave):
+            self._end(stream, Failed(error))
+        waiting, self._ending = self._ending, []
+        for stream in waiting:
+            if stream.over:
+                continue
+            if stream.decoding or stream.ending is None:
+                self._ending.append(stream)
+            else:
+                self._end(stream, self.delivery.summary(stream, stream.ending))
+
+    def _close(self, stream: Stream, reason: FinishReason) -> None:
+        """Nothing more will be said; the stream ends when all that was said has been heard."""
+        stream.ending = reason
+        self._ending.append(stream)
 
     def _finish(self, stream: Stream, reason: FinishReason) -> None:
         """End a stream outside a step; what it has said and not yet decoded is delivered unless cancelled."""
-        if reason is not FinishReason.CANCELLED:
-            self._decode([stream], (stream.slot,))
-        if stream.slot in self.streams:
+        if reason is FinishReason.CANCELLED:
             self._end(stream, self.delivery.summary(stream, reason))
+            return
+        self._close(stream, reason)
+        self._decode([stream])
 
     def _end(self, stream: Stream, event: Terminal) -> None:
         """Free the slot first: whoever hears the end may start the next utterance at once."""
         del self.streams[stream.slot]
+        stream.over = True
         try:
             self.runner.close(stream.slot)
         finally:

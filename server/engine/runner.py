@@ -1,4 +1,4 @@
-"""The device side of the engine: the only place where numbers cross between host and device.
+"""The device side of the engine on a CPU; `device_runner` is for GPUs.
 
 Row arithmetic is independent of batch-mates on a CPU (see `model/stepping.py`), the codec included.
 """
@@ -20,23 +20,20 @@ from sled_tts.model.quantization import Precision
 from sled_tts.model.quantization import pack as pack_weight
 from sled_tts.model.sled import Sled
 from sled_tts.model.stepping import ROW_MULTIPLE, forward_packed, pack, pad_rows
-from sled_tts.server.engine.graphs import Buckets, SpeechGraphs
 from sled_tts.server.engine.prefix import Prefix, PrefixCache
 from sled_tts.server.engine.request import Float32, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.state import NOISE_BLOCK, EngineState
 from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowOutcome, RowWork, RunnerInfo, prompt_column
 
 _STOP_COLUMNS = 8
-_SPEECH = (LAST_LATENT,)
 _OUTCOMES = (RowOutcome.FRAME, RowOutcome.STOP, RowOutcome.INVALID, RowOutcome.INVALID)
 
 
 class SledRunner:
     """Steps one loaded SLED and its codec over a fixed number of slots.
 
-    `mean`, `std` `[D]` relate codec latents to the network's: `(codec - mean) / std`. `static` steps speech with
-    static shapes (see `graphs`); None does so on a GPU, where it is faster, and not on a CPU, where the ragged step
-    is and gives every stream the same bits in any company.
+    `mean`, `std` `[D]` relate codec latents to the network's: `(codec - mean) / std`. Every stream has the same bits in
+    any company.
     """
 
     def __init__(
@@ -48,7 +45,6 @@ class SledRunner:
         *,
         slots: int,
         positions: int | None = None,
-        static: bool | None = None,
         noise_scale: float = 1.0,
         alignment: AlignmentHeads | None = None,
     ) -> None:
@@ -56,17 +52,12 @@ class SledRunner:
         held = min(positions or config.max_position_embeddings, config.max_position_embeddings)
         self.sled, self.codec = sled, codec
         self.device = sled.cos.device
-        on_gpu = self.device.type == "cuda"
-        static = on_gpu if static is None else static
-        self.state = EngineState.allocate(sled, slots, held, zeroed=static)
+        self.state = EngineState.allocate(sled, slots, held, zeroed=False)
         self.dtype = sled.z_proj.weight.dtype
         self._mean, self._std = mean.to(self.device).float(), std.to(self.device).float()
         # A matrix-vector product would take another kernel than the rest; eight columns do not.
         self._stop_weight = F.pad(sled.eos_head.weight.detach(), (0, 0, 0, _STOP_COLUMNS - 1))
         self._stop = pack_weight(self._stop_weight, None, Precision.FP32)
-        self._graphs: SpeechGraphs | None = None
-        if static:
-            self._graphs = SpeechGraphs(sled, self.state, self._stop_weight, Buckets(slots, held), graphed=on_gpu)
         self._prefixes = PrefixCache()
         self._noise_scale = noise_scale
         self._alignment = alignment
@@ -148,9 +139,6 @@ class SledRunner:
         for row in rows:
             if state.used[row.slot] == NOISE_BLOCK:
                 self._draw_noise(row.slot)
-        followed = any(row.slot in self._text_at for row in rows)
-        if self._graphs is not None and not followed and all(row.conditional == _SPEECH for row in rows):
-            return self._step_speech(self._graphs, rows)
         hidden, conditional, unconditional = self._forward(rows)
         slots, index, frame = torch.tensor(
             [[r.slot for r in rows], [state.used[r.slot] for r in rows], [state.filled[r.slot] for r in rows]],
@@ -170,31 +158,11 @@ class SledRunner:
         invalid = ~torch.isfinite(latents).all(dim=-1)
         return [_OUTCOMES[code] for code in (stopped.int() + 2 * invalid.int()).tolist()]
 
-    def _step_speech(self, graphs: SpeechGraphs, rows: Sequence[RowWork]) -> list[RowOutcome]:
-        """The common case on a GPU: nobody reads text, every shape is static."""
-        state = self.state
-        codes = graphs.run([row.slot for row in rows])
-        for row in rows:
-            state.cache.lengths[2 * row.slot] += 1
-            state.cache.lengths[2 * row.slot + 1] += len(row.unconditional)
-            state.used[row.slot] += 1
-            state.filled[row.slot] += 1
-        return [_OUTCOMES[code] for code in codes]
-
-    @torch.inference_mode()
-    def prepare(self) -> int:
-        """Capture what is captured ahead of time; call before the first `open`. Returns the number of graphs."""
-        return 0 if self._graphs is None else self._graphs.capture_all()
-
     @torch.inference_mode()
     def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
         chunks = [self.state.latents[w.slot, w.start : w.start + w.count] * self._std + self._mean for w in work]
         waves = self.decoder.decode(chunks, [w.slot for w in work], [w.final for w in work])
-        if self.device.type == "cpu":
-            return [wave.numpy() for wave in waves]
-        # One copy for all: each one by itself would wait for the device.
-        joined = torch.cat(waves).cpu() if waves else torch.zeros(0)
-        return [part.numpy() for part in torch.split(joined, [wave.shape[0] for wave in waves])]
+        return [wave.numpy() for wave in waves]
 
     @torch.inference_mode()
     def latents(self, slot: int, start: int, count: int) -> Float32:

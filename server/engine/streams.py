@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -13,6 +14,15 @@ from sled_tts.server.engine.request import FinishReason, Float32, Mode, Prompt, 
 from sled_tts.server.engine.scheduler import Candidate
 from sled_tts.server.engine.work import LAST_LATENT, RowOutcome, RowWork, RunnerInfo, prompt_column
 from sled_tts.server.errors import EmptyInputError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """A frame that a device is at work on, and what its outcome will mean: whether the last text had been read, and
+    whether no frame may follow."""
+
+    after_text: bool
+    is_last: bool
 
 
 class Readiness(Enum):
@@ -54,8 +64,10 @@ class Stream:
     """All that the engine knows about one utterance; it owns slot `slot` while it is listed.
 
     `conditional`, `unconditional` hold the columns of the next step; `frames` counts spoken new frames, `decoded`
-    frames that have become PCM (the prompt's included), `positions` the conditional row's filled cache. `looks` are
-    those of frames not delivered yet, when the request follows its text.
+    frames that have been given to the codec (the prompt's included), `positions` the conditional row's filled cache.
+    `under_way` are frames that were launched and whose outcome is not known; `decoding` counts decodes not yet
+    delivered, and their frames; `ending` is set once nothing more will be said, `over` once the stream has ended.
+    `looks` are those of frames not delivered yet, when the request follows its text.
     """
 
     request: SynthesisRequest
@@ -84,6 +96,11 @@ class Stream:
     busy_s: float = 0.0
     ready_since: float | None = None
     blocked_since: float | None = None
+    under_way: deque[Sampling] = field(default_factory=deque)
+    decoding: int = 0
+    decoding_frames: int = 0
+    ending: FinishReason | None = None
+    over: bool = False
     looks: list[Float32] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
@@ -159,7 +176,7 @@ class Stream:
 
     def candidate(self, now: float) -> Candidate:
         """What the scheduler has to know."""
-        undelivered = self.speech - max(self.decoded, self.prompt_frames)
+        undelivered = self.speech - max(self.decoded, self.prompt_frames) + self.decoding_frames
         return Candidate(self.slot, self.arrival, self.playback.lead_s(now, undelivered), self.passed_over)
 
     def unread_for(self, now: float) -> float:
@@ -172,18 +189,30 @@ class Stream:
     def work(self) -> RowWork:
         return RowWork(self.slot, tuple(self.conditional), tuple(self.unconditional))
 
-    def sampled(self, outcome: RowOutcome) -> FinishReason | None:
-        """Account for one latent. A stop counts only once the last token has been read: it never drops text."""
+    def launched(self) -> None:
+        """A step for this stream is under way; the next one goes on as if it did not end in it."""
         self.positions += len(self.conditional)
         self.cursor.wrote()
-        if outcome is RowOutcome.STOP and self.cursor.final_turn:
-            return FinishReason.STOP
-        self.frames += 1
         self.sampling = False
         self.conditional.clear()
         self.unconditional.clear()
         self._feed(LAST_LATENT)
-        return FinishReason.LENGTH if self.frames >= self._frame_limit() else None
+        is_last = self.frames + len(self.under_way) + 1 >= self._frame_limit()
+        self.under_way.append(Sampling(self.cursor.final_turn, is_last))
+
+    @property
+    def complete(self) -> bool:
+        """Whether no step may follow those that are under way."""
+        return self.ending is not None or bool(self.under_way and self.under_way[-1].is_last)
+
+    def sampled(self, outcome: RowOutcome) -> FinishReason | None:
+        """Account for the latent launched first. A stop counts only if the last token had been read: it never drops
+        text."""
+        frame = self.under_way.popleft()
+        if outcome is RowOutcome.STOP and frame.after_text:
+            return FinishReason.STOP
+        self.frames += 1
+        return FinishReason.LENGTH if frame.is_last else None
 
     def noticed(self, look: Float32 | None) -> None:
         """Where the step that gave the last frame looked."""

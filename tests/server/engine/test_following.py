@@ -11,6 +11,7 @@ from sled_tts.model.following import AlignmentHeads
 from sled_tts.model.training.attention_map import head_maps
 from sled_tts.model.training.batches import Batch
 from sled_tts.model.training.layout import PromptSpan
+from sled_tts.server.engine.device_runner import DeviceRunner
 from sled_tts.server.engine.request import AudioChunk, Finished, Float32, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.runner import SledRunner
 from tests.fakes import admit, make_engine, push, run_dry, tiny_codec, tiny_runner
@@ -20,9 +21,9 @@ HEADS = AlignmentHeads(1, (0, 2), 0.02)
 N, M = 3, 4
 
 
-def following(slots: int = 3, static: bool = False) -> SledRunner:
+def following(slots: int = 3) -> SledRunner:
     plain, sled, _ = tiny_runner(slots, stream_n=N, stream_m=M)
-    return SledRunner(sled, tiny_codec(), plain._mean, plain._std, slots=slots, alignment=HEADS, static=static)
+    return SledRunner(sled, tiny_codec(), plain._mean, plain._std, slots=slots, alignment=HEADS)
 
 
 def spoken_prompt(frames: int, ids: tuple[int, ...] = ()) -> Prompt:
@@ -30,7 +31,7 @@ def spoken_prompt(frames: int, ids: tuple[int, ...] = ()) -> Prompt:
     return Prompt(draw.numpy(), ids)
 
 
-def heard(runner: SledRunner, *, block: bool, company: bool, static: bool = False) -> tuple[list[Float32], Float32]:
+def heard(runner: SledRunner | DeviceRunner, *, block: bool, company: bool) -> tuple[list[Float32], Float32]:
     """Looks and latents of a stream whose text trickles in."""
     engine = make_engine(runner, lambda: 0.0)
     ids = token_ids(10, 5)
@@ -90,11 +91,14 @@ def test_looks_do_not_depend_on_company_and_change_nothing() -> None:
     assert np.array_equal(latents, also)
 
 
-def test_static_steps_are_left_for_followed_streams() -> None:
-    ragged, latents = heard(following(), block=False, company=True)
-    static, close = heard(following(static=True), block=False, company=True)
+@pytest.mark.parametrize("block", [False, True])
+def test_the_runner_for_gpus_looks_where_the_other_does(block: bool) -> None:
+    ragged, latents = heard(following(), block=block, company=True)
+    plain, sled, _ = tiny_runner(3, stream_n=N, stream_m=M)
+    packed = DeviceRunner(sled, tiny_codec(), plain._mean, plain._std, slots=3, alignment=HEADS, lag=1)
+    looks, close = heard(packed, block=block, company=True)
     np.testing.assert_allclose(close, latents, atol=1e-4)
-    for a, b in zip(ragged, static, strict=True):
+    for a, b in zip(ragged, looks, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 

@@ -82,6 +82,6 @@ def test_bytes_count_caches_and_decoder(runner: SledRunner) -> None:
     speak(runner, PROMPT)
     (one,) = runner._prefixes._held.values()
     assert isinstance(one, Prefix)
-    held = [*one.rows.keys, *one.rows.values, *itertools.chain.from_iterable(one.decoder)]
+    held = [*itertools.chain.from_iterable(one.rows.parts), *itertools.chain.from_iterable(one.decoder)]
     assert one.bytes == sum(t.numel() * t.element_size() for t in held) > 0
     assert all(t.dtype is torch.float32 for t in held)

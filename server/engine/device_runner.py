@@ -1,0 +1,336 @@
+"""Steps and decodes on a device that works while the host goes on: nothing here waits for it but `Pending.wait`.
+
+Steps are packs of columns (`columns`), run by captured graphs (`graphs`) over fused kernels (`model.kernels`). The
+codec has a lane of its own, so that a decode overlaps with the next steps. It runs on a CPU as well, slower than
+`runner`: there its logic is tested.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sled_tts.model.codec.codec import Codec
+from sled_tts.model.following import AlignmentHeads, TextWatch, Watched
+from sled_tts.model.generation import OFFLINE_STOP_THRESHOLD, STREAMING_STOP_THRESHOLD
+from sled_tts.model.interleave import prompt_block
+from sled_tts.model.kernels.choose import PLAIN, Kernels
+from sled_tts.model.sled import Sled
+from sled_tts.server.engine.columns import Counters, Pack
+from sled_tts.server.engine.graphs import Sizes, StepGraphs
+from sled_tts.server.engine.packed import PackedNetwork
+from sled_tts.server.engine.prefix import Prefix, PrefixCache
+from sled_tts.server.engine.request import Float32, Mode, Prompt, SynthesisRequest
+from sled_tts.server.engine.state import NOISE_BLOCK, EngineState
+from sled_tts.server.engine.transfers import Array, Download, Landing, Lanes, Upload, send_once
+from sled_tts.server.engine.work import DecodeWork, RowOutcome, RowWork, RunnerInfo, prompt_column
+
+_OUTCOMES = (RowOutcome.FRAME, RowOutcome.STOP, RowOutcome.INVALID, RowOutcome.INVALID)
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The stop flags of one step, in the order of its rows, and where its followed streams looked (into `looked`)."""
+
+    parts: Sequence[Landing[list[RowOutcome]]] = field(repr=False)
+    looks: Sequence[Landing[dict[int, Float32]]] = field(repr=False)
+    looked: dict[int, Float32] = field(repr=False)
+
+    @property
+    def done(self) -> bool:
+        return all(part.done for part in self.parts)
+
+    def wait(self) -> list[RowOutcome]:
+        for look in self.looks:
+            self.looked.update(look.wait())
+        return [outcome for part in self.parts for outcome in part.wait()]
+
+
+def draw_noise(source: torch.Generator, channels: int) -> Tensor:
+    """The next `NOISE_BLOCK` frames of noise `[NOISE_BLOCK, C]`, the same as drawn one after another."""
+    if channels % 16 == 0:  # torch then fills sixteen at a time, whatever the shape
+        return torch.randn(NOISE_BLOCK, channels, generator=source)
+    return torch.stack([torch.randn(channels, generator=source) for _ in range(NOISE_BLOCK)])
+
+
+class DeviceRunner:
+    """Steps one loaded SLED and its codec over a fixed number of slots; see `runner.SledRunner` for the arguments.
+
+    `lag`: how many steps may be under way before the first one's outcomes are asked for. Keys and values are of the
+    model's `cache_dtype`; in e4m3 each head of each position has a scale. `graphed`: None means on a GPU.
+    """
+
+    def __init__(
+        self,
+        sled: Sled,
+        codec: Codec,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        slots: int,
+        positions: int | None = None,
+        noise_scale: float = 1.0,
+        alignment: AlignmentHeads | None = None,
+        kernels: Kernels = PLAIN,
+        graphed: bool | None = None,
+        lag: int = 1,
+    ) -> None:
+        config = sled.config
+        held = min(positions or config.max_position_embeddings, config.max_position_embeddings)
+        self.sled, self.codec, self.kernels = sled, codec, kernels
+        self.device = sled.cos.device
+        # The slot and the cache rows after the last absorb padding. Masked attention reads what was never written.
+        self.state = EngineState.allocate(sled, slots + 1, held, zeroed=True)
+        if self.state.cache.keys[0].dtype.itemsize == 1:
+            self.state.cache.add_scales()
+        self.decoder = codec.streaming_decoder(slots)
+        self._mean, self._std = mean.to(self.device).float(), std.to(self.device).float()
+        self._prefixes = PrefixCache()
+        self._noise_scale = noise_scale
+        self.lanes = Lanes(self.device)
+        turns = lag + 2
+        graphed = self.device.type == "cuda" if graphed is None else graphed
+        # Eight-bit keys would have to be scaled back first: where they are, nobody looks.
+        self._alignment = None if self.state.cache.scales else alignment
+        self._text_at: dict[int, list[int]] = {}
+        self._looked: dict[int, Float32] = {}
+        self.network = PackedNetwork(sled, self.state, kernels, alignment.layer if alignment else 0)
+        sizes = Sizes(slots, held, kernels.live_only)
+        self.graphs = StepGraphs(self.network, sizes, self.lanes, turns, graphed)
+        channels = config.generator.noise_channels
+        self._noise = Upload((slots, NOISE_BLOCK, channels), torch.float32, self.lanes, turns)
+        self._redrawn = Upload((slots,), torch.long, self.lanes, turns)
+        self._decoded = Upload((2 * slots,), torch.long, self.lanes, 8)
+        self._placed = Upload((slots,), torch.long, self.lanes, 8)
+        self._codes = Download(torch.int32, slots, self.lanes)
+        self._looks = Download(torch.float32, slots * 64, self.lanes)
+        self._pcm = Download(torch.float32, slots * codec.config.hop_length * 4, self.lanes)
+        self.decoder.place = self._place
+        self._info = RunnerInfo(
+            slots=slots,
+            positions=held,
+            sampling_rate=codec.config.sampling_rate,
+            hop=codec.config.hop_length,
+            first_chunk_frames=codec.config.first_chunk_frames,
+            eos_id=config.eos_token_id,
+            vocab_size=config.vocab_size,
+            latent_dim=config.latent_dim,
+            n=config.stream_n,
+            m=config.stream_m,
+            stream_bytes=EngineState.stream_bytes(sled, held),
+        )
+        self.lag = lag
+
+    @property
+    def info(self) -> RunnerInfo:
+        return self._info
+
+    @torch.inference_mode()
+    def prepare(self) -> int:
+        """Capture every graph and run the codec once for each batch, before the first `open`: whatever is slow only
+        once is over when readiness is reported. Returns the number of graphs."""
+        with self.lanes.steps():
+            self.graphs.capture()
+        if self.device.type == "cuda":
+            with self.lanes.codec():
+                self._warm_codec()
+            torch.cuda.synchronize(self.device)
+        return self.graphs.captured
+
+    def _warm_codec(self) -> None:
+        first, batch = self._info.first_chunk_frames, 1
+        while True:
+            slots = list(range(batch))
+            self.decoder.reset(slots)
+            for count in (first, 4):
+                self.decoder.decode([torch.zeros(count, self._info.latent_dim, device=self.device)] * batch, slots)
+            self.decoder.reset(slots)
+            if batch == self._info.slots:
+                return
+            batch = min(2 * batch, self._info.slots)
+
+    @torch.inference_mode()
+    def open(self, slot: int, request: SynthesisRequest) -> None:
+        state = self.state
+        state.cache.reset([2 * slot, 2 * slot + 1])
+        state.noise[slot].manual_seed(request.seed)
+        state.used[slot], state.filled[slot] = NOISE_BLOCK, 0
+        threshold = OFFLINE_STOP_THRESHOLD if request.mode is Mode.OFFLINE else STREAMING_STOP_THRESHOLD
+        # A decode of the slot's last stream may still be reading its latents.
+        with self.lanes.steps(after_codec=True):
+            state.scale[slot] = request.cfg_scale
+            state.stop_at[slot] = math.log(threshold / (1 - threshold))
+            if request.prompt is not None:
+                prompt = send_once(request.prompt.latents, self.device)
+                state.latents[slot, : request.prompt.frames] = (prompt - self._mean) / self._std
+                state.filled[slot] = request.prompt.frames
+        self.decoder.reset([slot])
+        self._text_at.pop(slot, None)
+        self._looked.pop(slot, None)
+        if request.follow_text and self._alignment is not None:
+            self._text_at[slot] = []
+        if request.prompt is not None and request.prompt.ids:
+            self._enter_prompt(slot, request.prompt, request.n or self._info.n, request.m or self._info.m)
+
+    def _enter_prompt(self, slot: int, prompt: Prompt, n: int | None, m: int | None) -> None:
+        """Bring a slot to where its prompt block has been read and decoded, but for the guidance row's last frame."""
+        if n is None or m is None:
+            raise ValueError("a prompt with ids needs a streaming checkpoint")
+        rows, key = [2 * slot, 2 * slot + 1], f"{prompt.key} {n}:{m}"
+        held = self._prefixes.get(key)
+        if held is None:
+            block = prompt_block(len(prompt.ids), prompt.frames, n, m)
+            told = tuple(prompt.ids[index] if is_text else prompt_column(index) for is_text, index in block)
+            blind = (self._info.eos_id, *(prompt_column(frame) for frame in range(prompt.frames - 1)))
+            work = RowWork(slot, told, blind)
+            with self.lanes.steps():
+                self.graphs.read(Pack.of([work], self._counters))
+            self._advance([work])
+            with self.lanes.codec():
+                self.decoder.decode([send_once(prompt.latents, self.device)], [slot], [False])
+            if prompt.once:
+                return
+            with self.lanes.steps():
+                kept = self.state.cache.snapshot(rows)
+            with self.lanes.codec():
+                self._prefixes.put(key, Prefix(kept, self.decoder.snapshot(slot)))
+            return
+        with self.lanes.steps():
+            self.state.cache.restore(rows, held.rows)
+        with self.lanes.codec():
+            self.decoder.restore(slot, held.decoder)
+
+    def close(self, slot: int) -> None:
+        """Nothing to undo: opening a slot resets all that it holds."""
+
+    def looked(self, slot: int) -> Float32 | None:
+        return self._looked.get(slot)
+
+    def step(self, rows: Sequence[RowWork]) -> list[RowOutcome]:
+        return self.launch(rows).wait()
+
+    @torch.inference_mode()
+    def launch(self, rows: Sequence[RowWork]) -> Outcomes:
+        """Queue a step; its outcomes are there when the device has come to its end."""
+        landings, looks = list[Landing[list[RowOutcome]]](), list[Landing[dict[int, Float32]]]()
+        with self.lanes.steps():
+            self._redraw([row.slot for row in rows if self.state.used[row.slot] == NOISE_BLOCK])
+            for part in self._parts(rows):
+                pack = Pack.of(part, self._counters)
+                codes, seen = self.graphs.step(pack)
+                landings.append(self._codes.start(codes[: len(part)], _outcomes))
+                looks += self._look(part, pack, seen)
+        self._advance(rows)
+        for row in rows:
+            self.state.used[row.slot] += 1
+            self.state.filled[row.slot] += 1
+        return Outcomes(landings, looks, self._looked)
+
+    def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
+        return self.launch_decode(work).wait()
+
+    @torch.inference_mode()
+    def launch_decode(self, work: Sequence[DecodeWork]) -> Landing[list[Float32]]:
+        """Queue a decode of frames whose outcomes are known, hence written; it waits for no step."""
+        hop = self._info.hop
+        with self.lanes.codec():
+            waves = self.decoder.decode(self._chunks(work), [w.slot for w in work], [w.final for w in work])
+            ends = np.cumsum([w.count * hop for w in work])[:-1]
+            joined = torch.cat(waves) if waves else torch.zeros(0, device=self.device)
+            return self._pcm.start(joined, lambda flat: list(np.split(flat, ends)))
+
+    @torch.inference_mode()
+    def latents(self, slot: int, start: int, count: int) -> Float32:
+        with self.lanes.codec():
+            kept = self.state.latents[slot, start : start + count] * self._std + self._mean
+            landing = self._pcm.start(kept.flatten(), lambda flat: flat.reshape(count, self._info.latent_dim))
+        return landing.wait()
+
+    def _chunks(self, work: Sequence[DecodeWork]) -> list[Tensor]:
+        """Codec latents `[count, D]` for each piece of work: one gather for each count."""
+        by_count: dict[int, list[int]] = {}
+        for index, w in enumerate(work):
+            by_count.setdefault(w.count, []).append(index)
+        chunks: list[Tensor] = [self._mean] * len(work)
+        for count, members in by_count.items():
+            host = self._decoded.host()
+            host[: 2 * len(members)] = [work[i].slot for i in members] + [work[i].start for i in members]
+            slots, starts = self._decoded.send(2 * len(members)).view(2, -1).unbind(0)
+            frames = starts[:, None] + torch.arange(count, device=self.device)
+            gathered = self.state.latents[slots[:, None], frames] * self._std + self._mean
+            for index, chunk in zip(members, gathered.unbind(0), strict=True):
+                chunks[index] = chunk
+        return chunks
+
+    def _place(self, slots: Sequence[int]) -> Tensor:
+        """Slots of one batch as an index of its own: several batches may be under way."""
+        self._placed.host()[: len(slots)] = slots
+        return self._placed.send(len(slots)).clone()
+
+    def _parts(self, rows: Sequence[RowWork]) -> Iterator[Sequence[RowWork]]:
+        """Rows in groups whose columns fit the step's buffer: only very many long texts at once need two."""
+        group, columns = list[RowWork](), 0
+        for row in rows:
+            more = len(row.conditional) + len(row.unconditional)
+            if group and max(columns + more, 2 * len(group) + 2) > self.graphs.most:
+                yield group
+                group, columns = [], 0
+            group.append(row)
+            columns += more
+        if group:
+            yield group
+
+    def _look(self, rows: Sequence[RowWork], pack: Pack, seen: Tensor) -> list[Landing[dict[int, Float32]]]:
+        """Where followed slots looked in their text, asked of the layer that tells after the step."""
+        watched, slots = list[Watched](), list[int]()
+        for row, (told, *_) in zip(rows, pack.streams, strict=True):
+            if (text := self._text_at.get(row.slot)) is not None:
+                last = pack.columns[told][5]
+                past = last + 1 - len(row.conditional)
+                text += (past + k for k, column in enumerate(row.conditional) if column >= 0)
+                watched.append(Watched(told, 2 * row.slot, last, send_once(np.array(text), self.device)))
+                slots.append(row.slot)
+        if not watched or self._alignment is None:
+            return []
+        watch = TextWatch(self._alignment, watched)
+        layer, network = self.sled.layers[watch.layer], self.network
+        watch.see(layer, seen, self.state.cache.keys[watch.layer], network.cos, network.sin)
+        ends = np.cumsum([look.shape[0] for look in watch.looks])[:-1]
+        joined = torch.cat(watch.looks)
+        return [self._looks.start(joined, lambda flat: dict(zip(slots, np.split(flat, ends), strict=True)))]
+
+    @property
+    def _counters(self) -> Counters:
+        return Counters(self.state.cache.lengths, self.state.filled, self.state.used)
+
+    def _advance(self, rows: Sequence[RowWork]) -> None:
+        lengths = self.state.cache.lengths
+        for row in rows:
+            lengths[2 * row.slot] += len(row.conditional)
+            lengths[2 * row.slot + 1] += len(row.unconditional)
+
+    def _redraw(self, slots: Sequence[int]) -> None:
+        """New noise and its modulation for slots whose last is spent: drawn here, so that a seed means the same on
+        every device, modulated there, for all of them at once."""
+        if not slots:
+            return
+        state, generator, count = self.state, self.sled.generator, len(slots)
+        host = self._noise.host()
+        for i, slot in enumerate(slots):
+            host[i] = draw_noise(state.noise[slot], host.shape[2]).numpy()
+            state.used[slot] = 0
+        self._redrawn.host()[:count] = slots
+        noise, index = self._noise.send(count), self._redrawn.send(count)
+        made = generator.modulation((self._noise_scale * noise).to(self.network.dtype))
+        for block, new in zip(state.blocks, made.blocks, strict=True):
+            block[index] = new
+        state.final[index] = made.final
+
+
+def _outcomes(codes: Array) -> list[RowOutcome]:
+    return [_OUTCOMES[code] for code in codes]
