@@ -113,7 +113,8 @@ def measure_split(subject: Subject, frames: int, seed: int) -> Split:
     def read_text() -> Tensor:
         ids = torch.tensor(subject.random_text(seed))
         both = torch.cat([sled.embed_text(ids), sled.embed_text(ids[-1:])])
-        return sled(both, cache, [0, 1], [_TEXT_TOKENS, 1])[[_TEXT_TOKENS - 1, _TEXT_TOKENS]]
+        out: Tensor = sled(both, cache, [0, 1], [_TEXT_TOKENS, 1])[[_TEXT_TOKENS - 1, _TEXT_TOKENS]]
+        return out
 
     def decode_chunk(latents: Tensor) -> Tensor:
         return decoder.decode([latents], [0])[0]
@@ -193,7 +194,7 @@ def table_4(subjects: Sequence[Subject], frames: int, seed: int) -> Page:
 def table_6(subjects: Sequence[Subject], frames: int, seed: int) -> Page:
     """Where the time of a frame goes, and how long the first chunk takes."""
     splits = {subject.name: (measure_split(subject, frames, seed), subject.frame_rate) for subject in subjects}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "system": name, "first_ms": 1000 * split.first_chunk, "prefill_ms": 1000 * split.prefill,
             "backbone_ms": 1000 * split.backbone, "generator_ms": 1000 * split.generator,
@@ -221,7 +222,7 @@ def table_6(subjects: Sequence[Subject], frames: int, seed: int) -> Page:
 
 def table_7(subjects: Sequence[Subject], batches: Sequence[int], frames: int, seed: int) -> Page:
     """Speed in batches."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"system": subject.name, "batch": batch, "rtf": batch_rtf(subject, batch, frames, seed)}
         for subject in subjects
         for batch in batches

@@ -5,7 +5,7 @@ No recogniser is asked: a sentence that was begun and not finished, or not begun
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -104,7 +104,7 @@ FAILURE_COLUMNS = (
 
 
 def failures_page(
-    bundle: ModelBundle, found: dict[str, Sequence[Outcome]], scale: str, settings: dict[str, Any]
+    bundle: ModelBundle, found: Mapping[str, Sequence[Outcome]], scale: str, settings: Mapping[str, Any]
 ) -> Page:
     """`found`: outcomes by voice."""
     rows = [{"voice": voice, **tally(own)} for voice, own in found.items()]

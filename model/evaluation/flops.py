@@ -61,7 +61,8 @@ def speaking_flops(config: SledConfig, frames: int, tokens: int, *, guided: bool
 
 def decoder_flops(config: CodecConfig, frames: int) -> int:
     """FLOP of decoding `frames` latents: convolutions `2 in out kernel` an output sample, LSTM `16 C^2` a frame."""
-    channels = config.n_filters * 2 ** len(config.ratios)
+    # A power of integers is Any to the type checker.
+    channels: int = config.n_filters * 2 ** len(config.ratios)
     length, total = frames, 0
 
     def conv(inside: int, outside: int, kernel: int, samples: int) -> int:

@@ -20,7 +20,8 @@ _T = TypeVar("_T")
 class Transcriber(Protocol):
     """Hears words."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def words(self, wave: Wave, rate: int) -> list[str]:
         """Lower-case words in mono samples `[N]` of -1..1."""
@@ -29,7 +30,8 @@ class Transcriber(Protocol):
 class SpeakerJudge(Protocol):
     """Tells voices apart."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def embedding(self, wave: Wave, rate: int) -> Wave:
         """A vector of unit length; the product of two is their similarity."""
@@ -38,7 +40,8 @@ class SpeakerJudge(Protocol):
 class QualityJudge(Protocol):
     """Predicts opinion scores."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def scores(self, wave: Wave, rate: int) -> Mapping[str, float]:
         """Mean opinion scores, 1 to 5, by name: `p808`, `ovrl`, `sig`."""

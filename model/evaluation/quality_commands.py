@@ -128,7 +128,8 @@ def failures(
         bundle = load_bundle(model)
         lines = _sentences(bundle, texts, count, seed)
         found = {}
-        for name in voice or [None]:
+        names: list[str | None] = [*voice] if voice else [None]
+        for name in names:
             chosen = bundle.voice(name)
             heard = outcomes(bundle, lines, voice=name, seed=seed, cfg_scale=cfg_scale, batch=batch)
             found["-" if chosen is None else chosen.id] = _watched(heard, len(lines))
