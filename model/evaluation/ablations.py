@@ -45,7 +45,11 @@ Recognise = Callable[[Sequence[tuple[str, Any, int]]], tuple[float, float]]
 @dataclass(frozen=True)
 class Experiment:
     """Where arms are trained and how they are judged. `work`: as `sled-tts train` leaves it; `recognise`: closed-set
-    accuracy and open word error rate of clips, None to leave them out; `texts` are spoken by each arm."""
+    accuracy and open word error rate of clips, None to leave them out; `texts` are spoken by each arm.
+
+    Only networks that go on from a checkpoint are listened to: after some hundred steps from nothing there is nothing
+    to understand yet.
+    """
 
     work: Path
     arms: Path
@@ -54,7 +58,7 @@ class Experiment:
     seed: int = 0
     noise_scale: float = 1.0
 
-    def judged(self, bundle: ModelBundle, heard: Sequence[Utterance]) -> dict[str, Any]:
+    def judged(self, bundle: ModelBundle, heard: Sequence[Utterance], *, listen: bool) -> dict[str, Any]:
         """A row about one network; `heard` are held-out utterances as it sees them."""
         own = bundle.voice()
         prompt, told = (None, None) if own is None else (bundle.normalise(own.latents), own.text)
@@ -67,7 +71,7 @@ class Experiment:
             "energy": scattered.energy, "ratio": scattered.ratio, "deviation": spoken.deviation / real.deviation,
             "change": spoken.change / real.change, "clips": len(made), "cut": sum(one.cut for one in made),
         }  # fmt: skip
-        if self.recognise is not None:
+        if self.recognise is not None and listen:
             rate = bundle.codec.config.sampling_rate
             clips = [(text, one.wave, rate) for text, one in zip(self.texts, made, strict=True)]
             row["closed_set"], row["wer_open"] = self.recognise(clips)
@@ -86,7 +90,8 @@ class Experiment:
         bundle = run_arm(arm, self.work, self.arms / arm.name)
         chosen = arm.selection
         heard = held_out_items(self.corpus(bundle), chosen.speaker, chosen.longest, _SPREAD_ITEMS)
-        return {"system": arm.name, "steps": arm.training.steps, **self.judged(bundle, heard)}
+        row = self.judged(bundle, heard, listen=arm.start is not None)
+        return {"system": arm.name, "steps": arm.training.steps, **row}
 
 
 def table_3(
@@ -99,7 +104,7 @@ def table_3(
     if start is not None:
         begun = load_bundle(start)
         heard = held_out_items(experiment.corpus(begun), tuned[1].speaker, tuned[1].longest, _SPREAD_ITEMS)
-        rows.append({"system": "start of both", "steps": 0, **experiment.judged(begun, heard)})
+        rows.append({"system": "start of both", "steps": 0, **experiment.judged(begun, heard, listen=True)})
         arms += [
             Arm(f"start-{name}", _tuning(tuned[0], repulsion=repulsion), tuned[1], None, start)
             for name, repulsion in _OBJECTIVES
@@ -124,7 +129,11 @@ def table_3(
     )  # fmt: skip
     return Page(
         "table3", "Table 3: energy distance against RMSE", _scale(experiment), _COLUMNS, rows, published.TABLE_3,
-        [_EXPLANATION], drawing, {"guidance": 2.0, "noise scale": experiment.noise_scale, "seed": experiment.seed},
+        [_EXPLANATION], drawing,
+        {
+            "start": None if start is None else Path(start).name, "its arms on": tuned[1], "fresh arms on": fresh[1],
+            **_settings(experiment),
+        },
         {name: [step.__dict__ for step in curve] for name, curve in curves.items()},
     )  # fmt: skip
 
@@ -153,7 +162,7 @@ def table_5(experiment: Experiment, steps: int, selections: Sequence[Selection])
     )
     return Page(
         "table5", "Table 5: amount of data", _scale(experiment), _COLUMNS, rows, notes=[note], drawing=drawing,
-        settings={"guidance": 2.0, "noise scale": experiment.noise_scale, "seed": experiment.seed},
+        settings={"speech": selections[0].speaker, **_settings(experiment)},
         data={name: [step.__dict__ for step in curve] for name, curve in curves.items()},
     )  # fmt: skip
 
@@ -172,6 +181,10 @@ _EXPLANATION = (
 
 def _tuning(steps: int, *, repulsion: bool) -> SledTraining:
     return small_training(steps, repulsion=repulsion, prompts=0.9, lr=6e-4, positions=_TUNED)
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    return {"guidance": 2.0, "noise scale": experiment.noise_scale, "seed": experiment.seed}
 
 
 def _scale(experiment: Experiment) -> str:

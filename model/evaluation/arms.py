@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from sled_tts.model.checkpoint import ModelBundle, ModelExtras, load_bundle, load_sled_state
+from sled_tts.model.checkpoint import ModelBundle, ModelExtras, load_bundle, load_sled_state, resolve
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.config import GeneratorConfig, SledConfig
 from sled_tts.model.errors import ModelError
@@ -32,6 +32,14 @@ class Selection:
     speaker: str | None = None
     longest: int | None = None
     hours: float | None = None
+
+    def __str__(self) -> str:
+        parts = [
+            self.speaker or "every speaker",
+            "" if self.longest is None else f"up to {self.longest} frames",
+            "" if self.hours is None else f"{self.hours:g} h",
+        ]
+        return " ".join(part for part in parts if part)
 
     def of(self, corpus: Corpus, frame_rate: float) -> Corpus:
         """Raises ModelError when nothing, or less than `hours`, is left."""
@@ -53,7 +61,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Arm:
-    """One training. `start`: a checkpoint folder to go on from, None for a fresh network of `shape`."""
+    """One training. `start`: a checkpoint to go on from, None for a fresh network of `shape`."""
 
     name: str
     training: SledTraining
@@ -105,7 +113,7 @@ def run_arm(arm: Arm, work: Path, out: Path) -> ModelBundle:
     start = None
     if arm.start is not None:
         start = Sled(config)
-        load_sled_state(start, load_file(Path(arm.start) / "model.safetensors"))
+        load_sled_state(start, load_file(resolve(arm.start) / "model.safetensors"))
     with (out / "curve.jsonl").open("a", encoding="utf-8") as curve:
 
         def report(step: StepReport) -> None:

@@ -72,9 +72,10 @@ class Page:
         """Write `NAME.md`, `NAME.json` and, where there is something to draw, `NAME.png`. ModelError when the folder
         cannot be written or a drawing is wanted without matplotlib."""
         about, command = machine(), command or command_line(sys.argv)
+        settings = {key: _plain(value) for key, value in self.settings.items()}
         content = {
             "name": self.name, "title": self.title, "scale": self.scale, "command": command, "about": about,
-            "settings": dict(self.settings), "rows": list(self.rows), "paper": list(self.paper), "data": self.data,
+            "settings": settings, "rows": list(self.rows), "paper": list(self.paper), "data": self.data,
         }  # fmt: skip
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -86,6 +87,10 @@ class Page:
         except OSError as error:
             raise ModelError(f"{folder}: {error}", param="out") from error
         return folder / f"{self.name}.md"
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, int | float | str) else str(value)
 
 
 def command_line(argv: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from sled_tts.model.checkpoint import save_bundle
 from sled_tts.model.errors import ModelError
 from sled_tts.model.evaluation.ablations import Experiment, table_3, table_5
 from sled_tts.model.evaluation.arms import Arm, Selection, normalised_as, run_arm, small_training
@@ -86,10 +87,19 @@ def test_the_tables_of_trainings_hold_every_arm(corpus: tuple[Path, Corpus], tmp
         return 0.5, 0.25
 
     experiment = Experiment(corpus[0], tmp_path / "arms", ["one two three", "four"], recognise)
+    begun = small_bundle()
+    extras = {"name": "begun", "latent_mean": 0.0, "latent_std": 2.0, "speech_prompts": True}
+    save_bundle(tmp_path / "start", begun.sled, begun.tokenizer, begun.codec, extras, dtype=torch.float32)
+    tuned = table_3(experiment, str(tmp_path / "start"), (2, Selection("bob")), (0, Selection()))
+    assert [(row["system"], row["steps"]) for row in tuned.rows] == [
+        ("start of both", 0), ("start-energy", 2), ("start-rmse", 2),
+    ]  # fmt: skip
+    assert heard == [2, 2, 2]
+    assert all(row["closed_set"] == 0.5 for row in tuned.rows)
     page = table_3(experiment, None, (1, Selection()), (26, Selection("ann")))
     assert [row["system"] for row in page.rows] == ["fresh-energy", "fresh-rmse"]
-    assert heard == [2, 2]
-    assert all(row["closed_set"] == 0.5 and row["energy"] > 0 for row in page.rows)
+    assert heard == [2, 2, 2]
+    assert all("closed_set" not in row and row["energy"] > 0 for row in page.rows)
     rate = small_bundle().codec.config.frame_rate
     sizes = [Selection("ann", None, frames / rate / 3600) for frames in (40, 80)]
     data = table_5(experiment, 26, sizes)
