@@ -163,7 +163,7 @@ def voice(
     count: Annotated[int, typer.Option(min=1, help="Prompts that the default voice says.")] = 42,
     other_count: Annotated[int, typer.Option(min=1, help="Prompts that each other voice says.")] = 21,
     sentences: Annotated[int, typer.Option(min=1, help="Over which the default voice's failures are counted.")] = 1000,
-    other_sentences: Annotated[int, typer.Option(min=1, help="The same for each other voice.")] = 250,
+    other_sentences: Annotated[int, typer.Option(min=1, help="The same for each other voice.")] = 100,
     quality: Annotated[bool, typer.Option(help="DNSMOS and speaker similarity (the quality extra).")] = True,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
     cfg_scale: Guidance = 2.0, seed: Seed = 0, out: Out = RESULTS,

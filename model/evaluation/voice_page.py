@@ -51,7 +51,7 @@ class VoiceStudy:
 
     spec: str
     prompts: tuple[int, int] = (42, 21)
-    sentences: tuple[int, int] = (1000, 250)
+    sentences: tuple[int, int] = (1000, 100)
     cfg_scale: float = 2.0
     seed: int = 0
     quality: bool = True
