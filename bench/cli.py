@@ -88,16 +88,19 @@ def codec(
 
 @app.command()
 def precision(
-    model: Annotated[str, typer.Option("--model", help="built-in, a folder or a hub id.")] = "built-in",
+    model: Annotated[
+        str, typer.Option("--model", help="built-in, a folder, a hub id, published (random).")
+    ] = "built-in",
     count: Annotated[int, typer.Option("--count", min=1, help="Held-out sentences.")] = 42,
     candidates: Annotated[int, typer.Option("--candidates", min=2, help="Sentences of the closed set.")] = 300,
     cfg_scale: Annotated[float, typer.Option("--cfg-scale", help="1 is unguided.")] = 2.0,
+    threads: Threads = None,
     seed: Seed = 0,
 ) -> None:
-    """What bf16 and int8 weights cost: latents and recognition against fp32."""
+    """What bf16 and int8 weights cost against fp32: latents, recognition, speaker similarity."""
     from sled_tts.bench.precision import compare
 
-    compare(model, count, candidates, seed, cfg_scale)
+    compare(model, count, candidates, seed, cfg_scale, threads)
 
 
 @app.command()

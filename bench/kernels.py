@@ -18,6 +18,7 @@ from sled_tts.bench.common import Spread, finish, introduce, machine, show
 from sled_tts.bench.roofline import read_bandwidth
 from sled_tts.bench.shapes import published
 from sled_tts.model.config import SledConfig
+from sled_tts.model.native.library import load
 from sled_tts.model.quantization import Kernel, Precision, available, pack, quantise_channels
 
 Candidate = Callable[[Tensor], Kernel]
@@ -45,6 +46,13 @@ def candidates() -> dict[str, tuple[int, Candidate]]:
     for name, size, precision in (("packed bf16", 2, Precision.BF16), ("packed int8", 1, Precision.INT8)):
         if available(precision):
             found[name] = (size, partial(pack, bias=None, precision=precision))
+    if (native := load()) is not None:
+        for name, size, precision in (
+            ("fp32", 4, Precision.FP32),
+            ("bf16", 2, Precision.BF16),
+            ("int8", 1, Precision.INT8),
+        ):
+            found[f"compiled {name}"] = (size, partial(pack, bias=None, precision=precision, native=native))
     return found
 
 

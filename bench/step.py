@@ -15,6 +15,7 @@ from sled_tts.bench.roofline import Traffic, read_bandwidth
 from sled_tts.bench.shapes import published, random_codec, random_sled
 from sled_tts.bench.speakers import Speakers
 from sled_tts.model.checkpoint import load_bundle
+from sled_tts.model.native.library import describe
 from sled_tts.model.quantization import Precision
 from sled_tts.server.engine.runner import SledRunner
 from sled_tts.server.engine.state import NOISE_BLOCK
@@ -81,6 +82,7 @@ def measure(
     runner = make_runner(model, precision, max(batches), max(contexts) + NOISE_BLOCK + 2, seed)
     config, frame_rate = runner.sled.config, runner.info.frame_rate
     about = machine() | {"model": model, "precision": str(precision), "seed": seed, "frame_rate": frame_rate}
+    about["steps"] = describe()
     introduce(about)
     results = []
     for batch in batches:
@@ -88,7 +90,8 @@ def measure(
             speakers = speakers_at(runner, batch, context, seed)
             wall, cpu = time_steps(runner, speakers, context, blocks)
             bandwidth = read_bandwidth(256, 2)
-            floor = 1000 * Traffic.of(config, precision, 2 * batch, context, 4, batch).total / bandwidth
+            item = runner.state.cache.keys[0].element_size()
+            floor = 1000 * Traffic.of(config, precision, 2 * batch, context, item, batch).total / bandwidth
             results.append(_row(batch, context, Spread.of(wall), Spread.of(cpu), floor, bandwidth, frame_rate))
     show(
         "milliseconds a step (all streams, CFG, codec excluded); floor: what memory allows",

@@ -13,6 +13,7 @@ import torch
 from sled_tts.bench.common import Spread, finish, introduce, machine, show
 from sled_tts.bench.speakers import Speakers
 from sled_tts.bench.step import make_runner
+from sled_tts.model.native.library import describe
 from sled_tts.model.quantization import Precision
 from sled_tts.server.engine.runner import SledRunner
 from sled_tts.server.engine.work import DecodeWork
@@ -54,6 +55,7 @@ def run(
     torch.set_num_threads(threads or torch.get_num_threads())
     runner = make_runner(model, precision, 1, _TOKENS + 16 + int(seconds * 100), seed)
     about = machine() | {"model": model, "precision": str(precision), "seed": seed, "seconds": seconds}
+    about["steps"] = describe()
     introduce(about)
     spoken = [speak(runner, seconds, seed + turn) for turn in range(rounds + 1)][1:]
     spreads = {name: Spread.of([one[name] for one in spoken]) for name in spoken[0]}

@@ -12,6 +12,7 @@ import torch
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.sled import Sled
+from sled_tts.model.stepping import forward_packed, pack, pad_rows
 
 # More threads must earn their keep: the event loop and the audio encoders want a core as well, and threads that wait
 # for each other on a shared core cost more than they save. Through the server on two cores, a small model that two
@@ -73,10 +74,12 @@ def choose_threads(
 def frame_work(sled: Sled, codec: Codec) -> Callable[[], None]:
     """The work of one stream for one frame: a guided step, the generator, and its share of a decoded chunk."""
     config = sled.config
-    cache = KVCache.allocate(config, 2, min(2 * _PAST, config.max_position_embeddings))
+    cache = KVCache.allocate(
+        config, 3, min(2 * _PAST, config.max_position_embeddings), dtype=sled.cache_dtype or torch.float32
+    )
     past = min(_PAST, cache.capacity - 1)
-    embeds = torch.zeros(2, config.hidden_size)
-    modulation = sled.generator.modulation(torch.zeros(1, config.generator.noise_channels))
+    embeds = torch.zeros(pad_rows(torch.zeros(2, 1)).shape[0], config.hidden_size)
+    modulation = sled.generator.modulation(pad_rows(torch.zeros(1, config.generator.noise_channels)))
     decoder = codec.streaming_decoder(1)
     first = codec.config.first_chunk_frames
     decoder.decode([torch.zeros(first, codec.config.dimension)], [0])
@@ -85,9 +88,9 @@ def frame_work(sled: Sled, codec: Codec) -> Callable[[], None]:
     @torch.inference_mode()
     def work() -> None:
         for _ in range(_FRAMES_A_CHUNK):
-            cache.lengths[:] = [past, past]
-            hidden = sled(embeds, cache, [0, 1], [1, 1])
-            sled.generator.from_modulation(hidden[:1], modulation)
+            cache.lengths[:2] = [past, past]
+            hidden = forward_packed(sled, embeds, cache, pack(cache, [0, 1], [1, 1], padding_row=2))
+            sled.latents(pad_rows(hidden[:1]), modulation)
         decoder.decode(chunk, [0])
 
     return work

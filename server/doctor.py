@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sled_tts.model.errors import ModelError
+from sled_tts.model.native.library import describe
 from sled_tts.server.errors import SledTtsError, UnsupportedError
 from sled_tts.server.progress import working
 from sled_tts.server.routes.studio import studio_folder
@@ -60,6 +61,7 @@ def examine(settings: Settings, console: Console) -> bool:
     """Print what was found; False when something failed."""
     found = Findings(console)
     found.check("Packages", _versions, str)
+    found.check("Steps on a CPU", describe, str)
     bandwidth = found.check("Memory", memory_bandwidth, lambda rate: f"one thread moves {rate / 1e9:.1f} GB/s")
     kept = found.check(
         "Voices", VoiceFolder(voices_dir(settings)).scan, lambda scan: f"{len(scan.entries)} cloned ones are kept"

@@ -64,6 +64,28 @@ def test_a_stream_is_timed_to_its_first_audio_and_beyond() -> None:
     assert all(0 < row["best"] <= row["median"] for row in answer["results"].values())
 
 
+def test_fewer_bits_are_told_apart_from_all_of_them() -> None:
+    pytest.importorskip("pocketsphinx")
+    _, answer = _run("precision", "--count", "1", "--candidates", "2", "--threads", "1", "--seed", "3")
+    exact, *rough = answer["results"]
+    assert (exact["precision"], exact["frames"]) == ("fp32", 0.0)
+    for row in rough:
+        assert 0 < row["first_frame"] < row["frames"] < 1.5
+        assert 0 <= row["accuracy"] <= 1
+    assert answer["about"]["sentences"] == 1
+
+
+def test_thread_and_process_hand_out_the_same_audio() -> None:
+    words = ["--streams", "3", "--frames", "24", "--device-ms", "0", "--rounds", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sled_tts.bench.engine", *words], capture_output=True, text=True, check=True
+    )
+    (row,) = json.loads(done.stdout.splitlines()[-1])["results"]
+    for name in ("bare", "thread", "process"):
+        assert row[name]["cpu_ms_mean"] > 0
+    assert row["process"]["total_cpu_ms_mean"] > row["process"]["cpu_ms_mean"]
+
+
 def test_decoding_is_timed_and_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     codec = Path(__file__).parent.parent / "model" / "builtin" / "codec"

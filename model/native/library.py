@@ -6,6 +6,7 @@ import ctypes
 import functools
 import logging
 import os
+import threading
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,7 @@ class Team:
 
     functions: ctypes.CDLL
     _held: dict[int, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         weakref.finalize(self, _free, self.functions, self._held)
@@ -98,10 +100,12 @@ class Team:
     def pointer(self) -> int:
         threads = torch.get_num_threads()
         if threads not in self._held:
-            made = self.functions.team_new(threads)
-            if not made:
-                raise MemoryError("no memory for threads")
-            self._held[threads] = made
+            with self._lock:
+                if threads not in self._held:
+                    made = self.functions.team_new(threads)
+                    if not made:
+                        raise MemoryError("no memory for threads")
+                    self._held[threads] = made
         return self._held[threads]
 
 

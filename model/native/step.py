@@ -82,7 +82,7 @@ class NativeStep:
         """
         x = embeds.float().contiguous().clone()
         tap = None if tapped is None else torch.empty_like(x)
-        placed = (RowStruct * len(rows))(*((row.row, row.start, row.count, row.past) for row in rows))
+        placed = (RowStruct * len(rows))(*(RowStruct(row.row, row.start, row.count, row.past) for row in rows))
         native = self.native
         native.check(
             native.functions.sled_backbone(
@@ -114,7 +114,7 @@ def cache_structs(cache: KVCache) -> ctypes.Array[CacheStruct]:
     is_bf16 = int(first.dtype == torch.bfloat16)
     return (CacheStruct * len(cache.keys))(
         *(
-            (keys.data_ptr(), values.data_ptr(), rows, heads, is_bf16)
+            CacheStruct(keys.data_ptr(), values.data_ptr(), rows, heads, is_bf16)
             for keys, values in zip(cache.keys, cache.values, strict=True)
         )
     )
