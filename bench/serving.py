@@ -5,19 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+from sled_tts.clients.local_server import started_process
 
-_START_S = 180.0
 _LIBRARIES = ("torch", "websockets", "httpx", "numpy", "uvicorn")
 
 
@@ -36,36 +31,9 @@ class ServerProcess:
 
 @contextmanager
 def started_server(model: str, slots: int, *extra: str) -> Iterator[ServerProcess]:
-    """A server that is ready. Raises RuntimeError when it ends early, TimeoutError when it takes too long."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "sled_tts.clients.main", "serve", "--model", model, "--slots", str(slots)]
-    process = subprocess.Popen([*command, "--port", str(port), *extra], stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(process, url)
+    """A server that is ready. Raises ServerUnreachableError when it ends early or takes too long."""
+    with started_process("--model", model, "--slots", str(slots), *extra) as (url, process):
         yield ServerProcess(url, process.pid)
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _wait(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"the server ended with code {process.returncode} before it was ready")
-        try:
-            if httpx.get(url + "/health/ready", timeout=5).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.2)
-    raise TimeoutError(f"the server was not ready after {_START_S:g} s")
 
 
 def client_machine() -> dict[str, Any]:

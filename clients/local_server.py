@@ -44,27 +44,37 @@ def running_server(url: str, api_key: str | None, *, start: bool) -> Iterator[st
             f"no server is ready at {url}; start one with `sled-tts serve`"
             + ("" if server_installed() else " (after `pip install 'sled-tts[server]'`)")
         )
-    own = f"http://127.0.0.1:{_free_port()}"
-    command = [sys.executable, "-m", "sled_tts.clients.main", "serve", "--port", own.rsplit(":", 1)[1]]
+    waiting = Console(stderr=True).status("no server is running: loading the model here")
+    with waiting, started_process() as (own, _):
+        waiting.stop()
+        yield own
+
+
+@contextmanager
+def started_process(*options: str, limit_s: float = 300.0) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """`sled-tts serve` on a free port of this machine: its URL and its process, ready, and stopped at the end.
+
+    Raises ServerUnreachableError when it ends early or is not ready after `limit_s` seconds.
+    """
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "sled_tts.clients.main", "serve", "--host", "127.0.0.1", "--port", str(port)]
     # A file, not a pipe: nobody reads the log while the server runs, and a full pipe would stop it.
     with TemporaryFile() as log:
-        process = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=subprocess.DEVNULL, stderr=log)
+        process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=log)
         try:
-            with Console(stderr=True).status("no server is running: loading the model here"):
-                _wait_until_ready(process, log, SledClient(own))
-            yield own
+            _wait_until_ready(process, log, SledClient(url), limit_s)
+            yield url, process
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
 
-def _wait_until_ready(
-    process: subprocess.Popen[bytes], log: IO[bytes], client: SledClient, limit_s: float = 300.0
-) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], log: IO[bytes], client: SledClient, limit_s: float) -> None:
     deadline = time.monotonic() + limit_s
     while not client.is_ready():
         if process.poll() is not None:

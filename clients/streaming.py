@@ -59,9 +59,7 @@ class AsyncSledClient:
         scheme, _, rest = self.base_url.rstrip("/").partition("://")
         return f"{'wss' if scheme == 'https' else 'ws'}://{rest}/v1/stream"
 
-    async def stream(
-        self, text: AsyncIterable[str] | Iterable[str], **start: Any
-    ) -> AsyncIterator[StreamEvent]:
+    async def stream(self, text: AsyncIterable[str] | Iterable[str], **start: Any) -> AsyncIterator[StreamEvent]:
         """Send deltas as they come and yield `Started`, `Pcm` ..., `Done`.
 
         `start` are fields of the start message (`seed`, `cfg_scale`, `format`, ...). Raises
@@ -123,9 +121,7 @@ async def _receive(connection: ClientConnection) -> AsyncIterator[StreamEvent]:
                     message["sample_rate"], message["format"], message["model"], message["by_sentence"], message
                 )
             elif kind == "done":
-                yield Done(
-                    message["finish_reason"], message["duration_s"], message["ttfa_s"], message["rtf"], message
-                )
+                yield Done(message["finish_reason"], message["duration_s"], message["ttfa_s"], message["rtf"], message)
                 return
             elif kind == "error":
                 told = message.get("error", message)

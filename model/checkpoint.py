@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,15 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Repo
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sled_tts.model.bundle import ModelBundle as ModelBundle
+from sled_tts.model.bundle import ModelExtras as ModelExtras
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.weights import read_safetensors
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import CheckpointError
-from sled_tts.model.following import AlignmentHeads
 from sled_tts.model.quantization import Precision
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import Tokenizer
-from sled_tts.model.voices import BuiltInVoice, read_voices
 
 BUILT_IN = "built-in"
 ENCODEC_HUB_ID = "facebook/encodec_24khz"
@@ -43,114 +42,6 @@ _MODEL_FILES = [
     "sled_tts.json",
     "voice-*.safetensors",
 ]
-_EXTRA_KEYS = {
-    "name",
-    "codec",
-    "latent_mean",
-    "latent_std",
-    "max_segment_chars",
-    "max_frames_per_token",
-    "speech_prompts",
-    "speech_unit_s",
-    "noise_scale",
-    "pitches_hz",
-    "alignment",
-    "voices",
-    "about",
-}
-
-
-@dataclass(frozen=True)
-class ModelExtras:
-    """`sled_tts.json`. The network sees `(codec latent - mean) / std`.
-
-    `max_segment_chars`: longest text the network was trained to say in one go, None when only the position
-    limit counts. `max_frames_per_token`: generation is cut, and reported as cut, beyond this rate. `speech_prompts`:
-    a streaming network was trained with prompt blocks (`interleave.prompt_block`). `speech_unit_s`: its pace, for word
-    timings (`bench/timings.py` prints it). `voices`: the first is the default.
-    `noise_scale`: what its samples' noise is multiplied with; below 1 is steadier and less varied. `pitches_hz`: it
-    knows speech at these constant pitches only, so recordings are re-spoken at the nearest (`model.pitch`).
-    `alignment`: the heads that follow the text, None when nobody has looked for them.
-    """
-
-    name: str
-    latent_mean: Tensor
-    latent_std: Tensor
-    codec: str | None = None
-    max_segment_chars: int | None = None
-    max_frames_per_token: float = 40.0
-    speech_prompts: bool = False
-    speech_unit_s: float = 0.04
-    noise_scale: float = 1.0
-    pitches_hz: tuple[float, ...] = ()
-    alignment: AlignmentHeads | None = None
-    voices: tuple[BuiltInVoice, ...] = ()
-
-    @classmethod
-    def from_dict(
-        cls,
-        data: Mapping[str, Any],
-        *,
-        name: str,
-        latent_dim: int,
-        folder: Path | None = None,
-        config: SledConfig | None = None,
-    ) -> ModelExtras:
-        unknown = sorted(set(data) - _EXTRA_KEYS)
-        if unknown:
-            raise CheckpointError(f"sled_tts.json: unknown key {unknown[0]}", param=unknown[0])
-        mean = torch.tensor(data.get("latent_mean", 0.0)).float().expand(latent_dim)
-        std = torch.tensor(data.get("latent_std", 1.0)).float().expand(latent_dim)
-        if not bool((std > 0).all()):
-            raise CheckpointError("sled_tts.json: latent_std must be positive", param="latent_std")
-        return cls(
-            name=str(data.get("name", name)),
-            latent_mean=mean,
-            latent_std=std,
-            codec=data.get("codec"),
-            max_segment_chars=data.get("max_segment_chars"),
-            max_frames_per_token=float(data.get("max_frames_per_token", 40.0)),
-            speech_prompts=bool(data.get("speech_prompts", False)),
-            speech_unit_s=float(data.get("speech_unit_s", 0.04)),
-            noise_scale=float(data.get("noise_scale", 1.0)),
-            pitches_hz=tuple(float(hz) for hz in data.get("pitches_hz", ())),
-            alignment=AlignmentHeads.from_dict(data.get("alignment"), config),
-            voices=read_voices(data.get("voices", []), folder, latent_dim),
-        )
-
-
-@dataclass(frozen=True)
-class ModelBundle:
-    """Everything one checkpoint needs to speak."""
-
-    name: str
-    config: SledConfig
-    sled: Sled
-    tokenizer: Tokenizer
-    codec: Codec
-    extras: ModelExtras
-
-    @property
-    def is_streaming(self) -> bool:
-        return self.config.is_streaming
-
-    def normalise(self, latents: Tensor) -> Tensor:
-        """Codec latents `[..., D]` to what the network sees."""
-        return (latents - self.extras.latent_mean.to(latents)) / self.extras.latent_std.to(latents)
-
-    def denormalise(self, latents: Tensor) -> Tensor:
-        """The inverse of `normalise`."""
-        return latents * self.extras.latent_std.to(latents) + self.extras.latent_mean.to(latents)
-
-    def voice(self, voice_id: str | None = None) -> BuiltInVoice | None:
-        """A voice of this checkpoint: by id, or the default one, None when it has none. Raises CheckpointError for an
-        id it does not have."""
-        if voice_id is None:
-            return next(iter(self.extras.voices), None)
-        for voice in self.extras.voices:
-            if voice.id == voice_id:
-                return voice
-        raise CheckpointError(f"{self.name} has no voice {voice_id!r}", param="voice")
 
 
 def load_sled_state(model: Sled, state: Mapping[str, Tensor]) -> None:

@@ -6,51 +6,23 @@ Prints the largest absolute error per case and tensor; exits 1 when any is above
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sled_tts.model.checkpoint import load_sled_state
 from sled_tts.model.codec.codec import Codec, codec_config_from
 from sled_tts.model.codec.weights import read_safetensors
-from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.generation import GenerationRequest, generate
-from sled_tts.model.sled import Sled
+from sled_tts.model.recorded import Errors, difference, recorded_model
 from sled_tts.model.tokenizer import Tokenizer
-from sled_tts.model.training.layout import embed_layout, layout_for
-from sled_tts.model.training.losses import drop_text, sled_loss
+from sled_tts.model.training.parity import replay_training
 
 TOLERANCE = 1e-3
-Errors = Iterator[tuple[str, float]]
-
-
-def _difference(got: Tensor, want: Tensor) -> float:
-    """Largest absolute difference; infinite when shapes, an exact integer tensor, or NaN and number differ."""
-    if got.shape != want.shape:
-        return float("inf")
-    if not want.is_floating_point():
-        return 0.0 if torch.equal(got.to(want.dtype), want) else float("inf")
-    if not want.numel():
-        return 0.0
-    largest = float((got.double() - want.double()).abs().max())
-    return largest if math.isfinite(largest) else float("inf")
-
-
-def _model(case: dict[str, Any], data: dict[str, Tensor]) -> Sled:
-    config = SledConfig.from_dict(case["config"])
-    # The reference does not guard its position limit and may have been recorded beyond it.
-    used = sum(data[k].shape[1] for k in ("in.input_ids", "in.prompt_latents", "in.latents", "noise") if k in data)
-    model = Sled(replace(config, max_position_embeddings=max(config.max_position_embeddings, used + 1)))
-    load_sled_state(model, {key[3:]: value for key, value in data.items() if key.startswith("sd.")})
-    return model.eval()
 
 
 def _stop_ids(logits: Tensor, threshold: float, config: dict[str, Any]) -> Tensor:
@@ -66,7 +38,7 @@ def _stop_ids(logits: Tensor, threshold: float, config: dict[str, Any]) -> Tenso
 
 def replay_synthesis(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
     """Offline (prompted or not) and streaming generation, single or batched."""
-    model = _model(case, data).prepare_for_inference()
+    model = recorded_model(case, data).prepare_for_inference()
     config, streaming = model.config, case["kind"] == "stream"
     ids, mask = data["in.input_ids"], data.get("in.attention_mask")
     prompts, steps = data.get("in.prompt_latents"), int(case.get("steps", data["noise"].shape[1]))
@@ -104,73 +76,19 @@ def replay_synthesis(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
         "out.eos_logits": torch.stack([r.stop_logits for r in free if r.stop_logits is not None]),
     }.items():
         if name in data:
-            yield name, _difference(got, data[name])
+            yield name, difference(got, data[name])
     logits = torch.stack([r.stop_logits for r in free if r.stop_logits is not None])
     stops = torch.stack([_stop_ids(row, threshold, case["config"]) for row in logits])
     if "out.ids" in data:
-        yield "out.ids", _difference(stops, data["out.ids"][:, -steps:])
+        yield "out.ids", difference(stops, data["out.ids"][:, -steps:])
     # And once more as the product runs it, stops obeyed at the reference's moment.
     obeyed = generate(model, requests(steps), strict_reference_stop=True, **common)  # type: ignore[arg-type]
     lengths = [int((torch.sigmoid(row) < threshold).cumprod(0).sum()) for row in logits]
     for b, result in enumerate(obeyed):
-        yield f"speech[{b}]", _difference(result.latents, data["out.new_latents"][b, : lengths[b]])
+        yield f"speech[{b}]", difference(result.latents, data["out.new_latents"][b, : lengths[b]])
     if "wav_len_frames_eval_rule" in case:
         got_frames = torch.tensor([result.latents.shape[0] for result in obeyed])
-        yield "frames", _difference(got_frames, torch.tensor(case["wav_len_frames_eval_rule"]))
-
-
-def _dropped_rows(data: dict[str, Tensor]) -> Tensor:
-    """Rows `[B]` whose text the reference dropped (classifier-free guidance, in place in its forward pass)."""
-    text_mask, after = data["in.attention_mask"].bool(), data.get("out.attention_mask_after")
-    if after is not None and not torch.equal(after.bool(), text_mask):
-        return (after.bool() != text_mask).any(dim=1)
-    full = data.get("out.full_attention_mask")
-    if full is None:
-        return torch.zeros(text_mask.shape[0], dtype=torch.bool)
-    return full.sum(1) != text_mask.sum(1) + data["in.speech_mask"].sum(1)
-
-
-def replay_training(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
-    """Loss, its parts, layout, hidden states, samples and every gradient."""
-    model = _model(case, data)
-    speech_mask, noise = data["in.speech_mask"], (data["noise_1"], data["noise_2"])
-    ids, text_mask = drop_text(
-        data["in.input_ids"],
-        data["in.attention_mask"],
-        _dropped_rows(data),
-        streaming=case["kind"] == "train_stream",
-        eos=model.config.eos_token_id,
-    )
-    layout = layout_for(model.config, text_mask, speech_mask)
-    joint = embed_layout(model.embed_text(ids), model.embed_speech(data["in.latents"]), layout)
-    parts = sled_loss(model, ids, text_mask, data["in.latents"], speech_mask, noise)
-    parts.loss.backward()  # type: ignore[no-untyped-call]
-    real = speech_mask.bool()
-    counted = torch.arange(real.shape[1] + 1)[None] <= real.sum(1, keepdim=True)
-    states = parts.z[:, :-1]
-    whole = torch.ones((), dtype=torch.bool)
-    for name, got, select in (
-        ("out.loss", parts.loss.reshape(1), whole),
-        ("out.energy_loss", parts.energy.reshape(1), whole),
-        ("out.eos_loss", parts.stop.reshape(1), whole),
-        ("out.input_ids_after", ids, whole),
-        ("out.attention_mask_after", text_mask, whole),
-        ("out.full_attention_mask", layout.attention_mask, whole),
-        ("out.inputs_embeds_after_ln", joint, whole),
-        # What padded frames and the states after a row's end hold is never used.
-        ("out.z", states, real),
-        ("out.sample_1", model.generator(states, noise[0]), real),
-        ("out.sample_2", model.generator(states, noise[1]), real),
-        ("out.energy_per_frame", parts.energy_per_frame, real),
-        ("out.eos_logits", parts.stop_logits, counted),
-    ):
-        if name in data:
-            yield name, _difference(got.detach()[select], data[name][select])
-    for name, parameter in model.named_parameters():
-        want = data.get(f"grad.{name}")
-        if want is not None:
-            got = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
-            yield f"grad.{name}", _difference(got, want)
+        yield "frames", difference(got_frames, torch.tensor(case["wav_len_frames_eval_rule"]))
 
 
 def replay_codec(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
@@ -178,21 +96,21 @@ def replay_codec(case: dict[str, Any], data: dict[str, Tensor]) -> Errors:
     config = codec_config_from(case["config"], bandwidth_kbps=float(case["config"].get("bandwidth", 6.0)))
     codec = Codec.from_state(config, {key[3:]: value for key, value in data.items() if key.startswith("sd.")})
     latents, wave = data["in.latents_bdt"].transpose(1, 2), data["in.wave"]
-    yield "out.wave", _difference(codec.decode(latents), data["out.wave"][:, 0])
+    yield "out.wave", difference(codec.decode(latents), data["out.wave"][:, 0])
     with torch.inference_mode():
-        yield "out.encoder", _difference(codec.encoder(wave), data["out.encoder"])
-    yield "out.codes", _difference(codec.encode_codes(wave), data["out.codes"])
-    yield "out.latents_q_bdt", _difference(codec.encode(wave).transpose(1, 2), data["out.latents_q_bdt"])
+        yield "out.encoder", difference(codec.encoder(wave), data["out.encoder"])
+    yield "out.codes", difference(codec.encode_codes(wave), data["out.codes"])
+    yield "out.latents_q_bdt", difference(codec.encode(wave).transpose(1, 2), data["out.latents_q_bdt"])
     for name, want in data.items():
         if name.startswith("out.wave_T"):
-            yield name, _difference(codec.decode(latents[:, : int(name[10:])]), want[:, 0])
+            yield name, difference(codec.decode(latents[:, : int(name[10:])]), want[:, 0])
         elif name.startswith("out.codes_N"):
-            yield name, _difference(codec.encode_codes(wave[:1, :, : int(name[11:])]), want)
+            yield name, difference(codec.encode_codes(wave[:1, :, : int(name[11:])]), want)
     first = min(config.first_chunk_frames, latents.shape[1])
     decoder = codec.streaming_decoder(1)
     chunks = [latents[0, :first], *torch.split(latents[0, first:], 1)]
     parts = [decoder.decode([c], [0], [i == len(chunks) - 1])[0] for i, c in enumerate(chunks)]
-    yield "streaming", _difference(torch.cat(parts), data["out.wave"][0, 0])
+    yield "streaming", difference(torch.cat(parts), data["out.wave"][0, 0])
 
 
 def replay_tokenizer(case: dict[str, Any], folder: Path) -> Errors:

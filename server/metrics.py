@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -20,41 +21,38 @@ _SILENCE = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.2,
 _RTF = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
 
 
-class EngineCollector(Collector):
-    """The engines' own counters, read when scraped."""
+_Read = TypeVar("_Read")
 
-    def __init__(self, read: Callable[[], dict[str, EngineStats]]) -> None:
+
+class _Scraped(Collector, Generic[_Read]):
+    """What others count, read when scraped."""
+
+    def __init__(self, read: Callable[[], dict[str, _Read]]) -> None:
         self._read = read
 
     def describe(self) -> list[Metric]:
         return []
 
+
+class EngineCollector(_Scraped[EngineStats]):
+    """The engines' own counters."""
+
     def collect(self) -> Iterator[Metric]:
         stats = self._read()
-        for name, text, value in _GAUGES:
-            gauge = GaugeMetricFamily(name, text, labels=["model"])
-            for model, one in stats.items():
-                gauge.add_metric([model], value(one))
-            yield gauge
-        for name, text, value in _COUNTERS:
-            counter = CounterMetricFamily(name, text, labels=["model"])
-            for model, one in stats.items():
-                counter.add_metric([model], value(one))
-            yield counter
+        for kind, rows in ((GaugeMetricFamily, _GAUGES), (CounterMetricFamily, _COUNTERS)):
+            for name, text, value in rows:
+                family = kind(name, text, labels=["model"])
+                for model, one in stats.items():
+                    family.add_metric([model], value(one))
+                yield family
         steps = HistogramMetricFamily("sled_tts_engine_step_seconds", "One batched step", labels=["model"])
         for model, one in stats.items():
             steps.add_metric([model], list(_buckets(one)), one.step_time.total)
         yield steps
 
 
-class CloneCollector(Collector):
-    """How often cloned voices have spoken, read when scraped."""
-
-    def __init__(self, read: Callable[[], dict[str, int]]) -> None:
-        self._read = read
-
-    def describe(self) -> list[Metric]:
-        return []
+class CloneCollector(_Scraped[int]):
+    """How often cloned voices have spoken."""
 
     def collect(self) -> Iterator[Metric]:
         uses = CounterMetricFamily(

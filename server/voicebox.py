@@ -18,19 +18,14 @@ from sled_tts.server.engine.limits import FrameBudget
 from sled_tts.server.engine.memory import MemoryLimit
 from sled_tts.server.engine.placing import place_runner
 from sled_tts.server.engine.request import (
-    AudioChunk,
-    Failed,
-    Finished,
     Float32,
     Mode,
     Prompt,
-    SynthesisRequest,
 )
 from sled_tts.server.engine.scheduler import Policy
 from sled_tts.server.engine.state import EngineState
 from sled_tts.server.errors import (
     BadAudioError,
-    EngineError,
     InputTooLongError,
     UnsupportedError,
 )
@@ -40,7 +35,6 @@ from sled_tts.server.service import (
     ReferenceMode,
     UtteranceOptions,
     VoiceKind,
-    WarmUp,
 )
 from sled_tts.server.service import Voice as ListedVoice
 from sled_tts.server.sessions.feed import SegmentFeed
@@ -51,7 +45,6 @@ from sled_tts.server.sessions.splitting import SplitPlan
 from sled_tts.server.sessions.utterance import LiveUtterance
 from sled_tts.server.voices.catalogue import Speaker, VoicePrompt
 
-_WARM_UP_TEXT = "The quick brown fox jumps over the lazy dog."
 _CONTINUED_S = 3.0
 _UNLIMITED = MemoryLimit(None)
 # As much of a segment's end as prompts had in training.
@@ -244,36 +237,3 @@ class Voicebox:
                 f"the reference recording is longer than {limit_s:.1f} s, the most that {self.model.name} can use",
                 param=param,
             )
-
-    def warm_up(self) -> WarmUp:
-        """Blocking: a real synthesis, so that whatever is slow only once is over before anybody waits for it."""
-        prompt, prefix = self.prompt(self.speaker.own[0][1] if self.speaker.own else None)
-        feed = SegmentFeed(
-            self.bundle.tokenizer, SplitPlan.bounded_by(1000), prefix, after_prompt=bool(prompt and prompt.ids)
-        )
-        feed.append(_WARM_UP_TEXT)
-        feed.close()
-        ids = tuple(feed.segments[0].ids)
-        request = SynthesisRequest("warm-up", self.mode, seed=0, token_ids=ids, prompt=prompt)
-        samples = 0
-        for event in self.bridge.run(request):
-            if isinstance(event, AudioChunk):
-                samples += event.pcm.size
-            elif isinstance(event, Failed):
-                raise event.error
-            elif isinstance(event, Finished):
-                if event.ttfa_s is None or event.rtf is None:
-                    break
-                self._enter_voices(ids)
-                return WarmUp(self.model.name, event.ttfa_s, event.rtf, samples / self.model.sampling_rate)
-        raise EngineError(f"the warm-up synthesis of {self.model.name} gave no audio")
-
-    def _enter_voices(self, ids: tuple[int, ...]) -> None:
-        """Read and decode the other built-in voices' prompt blocks, which are kept from then on."""
-        for _, spoken in self.speaker.own[1:]:
-            prompt, _ = self.prompt(spoken)
-            if prompt is not None and prompt.ids:
-                request = SynthesisRequest("warm-up", self.mode, seed=0, token_ids=ids, prompt=prompt, max_frames=1)
-                for event in self.bridge.run(request):
-                    if isinstance(event, Failed):
-                        raise event.error

@@ -39,6 +39,7 @@ from sled_tts.server.voices.catalogue import VoiceCatalogue, VoicePrompt
 from sled_tts.server.voices.folder import VoiceFolder
 from sled_tts.server.voices.ledger import Source
 from sled_tts.server.voices.recordings import ReferenceRules, Transcriber
+from sled_tts.server.warming import warm_up
 
 # A voice, and what to go on from.
 _Known = tuple[Voice, VoicePrompt | None]
@@ -97,7 +98,7 @@ class LocalSpeechService:
         return (preferred or list(self._boxes))[0]
 
     async def warm_up(self) -> WarmUp:
-        reports = {box.model.name: await asyncio.to_thread(box.warm_up) for box in self._boxes}
+        reports = {box.model.name: await asyncio.to_thread(warm_up, box) for box in self._boxes}
         await asyncio.to_thread(self.voices.encode_stored)
         return reports[self._choose(None, streaming=True).model.name]
 

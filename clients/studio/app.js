@@ -1,65 +1,14 @@
 // The page: one WebSocket an utterance, raw PCM into an AudioWorklet.
-const $ = (id) => document.getElementById(id);
-const ms = (s) => (s == null ? "–" : `${Math.round(s * 1000)} ms`);
+import { $, ms, request, save, say } from "./page.js";
+import { draw, last, openAudio, playAgain, post, toFloat, wav } from "./sound.js";
+import { listVoices } from "./voices.js";
 
-let audio = null;       // { context, player } at the stream's sample rate
 let session = null;     // the utterance under way
-let samples = [];       // Float32Array chunks of the last utterance
-let rate = 24000;
-
-function say(text, bad = false) {
-  $("status").textContent = text;
-  $("status").classList.toggle("error", bad);
-}
-
-async function openAudio(sampleRate) {
-  if (audio && audio.context.sampleRate === sampleRate) {
-    await audio.context.resume();
-    audio.player.port.postMessage("clear");
-    return audio;
-  }
-  if (audio) await audio.context.close();
-  const context = new AudioContext({ sampleRate, latencyHint: "interactive" });
-  await context.audioWorklet.addModule("/studio/worklet.js");
-  const player = new AudioWorkletNode(context, "pcm-player", { numberOfInputs: 0, outputChannelCount: [1] });
-  player.connect(context.destination);
-  await context.resume();
-  audio = { context, player };
-  return audio;
-}
-
-function toFloat(buffer) {
-  const ints = new Int16Array(buffer);
-  const floats = new Float32Array(ints.length);
-  for (let i = 0; i < ints.length; i++) floats[i] = ints[i] / 32768;
-  return floats;
-}
-
-function draw() {
-  const canvas = $("wave");
-  const width = (canvas.width = canvas.clientWidth * devicePixelRatio);
-  const height = (canvas.height = 96 * devicePixelRatio);
-  const context = canvas.getContext("2d");
-  const total = samples.reduce((sum, part) => sum + part.length, 0);
-  if (!total) return;
-  context.fillStyle = getComputedStyle(document.body).getPropertyValue("color");
-  const perPixel = Math.max(1, total / width);
-  let index = 0, part = 0, at = 0;
-  for (let x = 0; x < width; x++) {
-    let peak = 0;
-    while (index < (x + 1) * perPixel && part < samples.length) {
-      peak = Math.max(peak, Math.abs(samples[part][at]));
-      index++;
-      if (++at === samples[part].length) { part++; at = 0; }
-    }
-    const bar = Math.max(1, peak * height);
-    context.fillRect(x, (height - bar) / 2, 1, bar);
-  }
-}
+let spoken = null;      // what the last whole utterance was asked for with, to have it again in another format
 
 function buttons(active) {
   $("stop").disabled = !active;
-  $("download").disabled = active || !samples.length;
+  $("download").disabled = $("again").disabled = active || !last.samples.length;
 }
 
 function url() {
@@ -68,28 +17,44 @@ function url() {
   return $("key").value ? `${base}?api_key=${encodeURIComponent($("key").value)}` : base;
 }
 
+// A refused handshake tells a browser nothing: the same question over HTTP says why.
+async function whyClosed(code, told) {
+  if (told) return told;
+  try {
+    await request("/health/ready");
+    await request("/v1/models");
+    return `The connection broke off (${code}). What was heard is not complete.`;
+  } catch (error) {
+    return error.message;
+  }
+}
+
 class Session {
   constructor() {
-    samples = [];
+    last.samples = [];
+    spoken = null;
     this.socket = new WebSocket(url());
     this.socket.binaryType = "arraybuffer";
     this.pending = [];
     this.open = false;
     this.firstText = null;
+    this.text = "";
     this.done = false;
     this.ready = Promise.resolve();
+    this.start = {
+      type: "start", cfg_scale: $("cfg").value === "" ? 2 : Number($("cfg").value), speed: Number($("speed").value), normalize: $("normalize").checked,
+    };
+    if ($("seed").value) this.start.seed = Number($("seed").value);
+    if ($("voice").value) this.start.voice = $("voice").value;
     this.socket.onopen = () => {
       this.open = true;
-      const start = { type: "start", cfg_scale: Number($("cfg").value) || 2.0 };
-      if ($("seed").value) start.seed = Number($("seed").value);
-      if ($("voice").value) start.voice = $("voice").value;
-      this.socket.send(JSON.stringify(start));
+      this.socket.send(JSON.stringify(this.start));
       for (const message of this.pending) this.socket.send(message);
     };
     this.socket.onmessage = ({ data }) => this.receive(data);
-    this.socket.onclose = ({ code, reason }) => {
-      if (!this.done) say(reason || `The connection closed (${code}). Is the server running, is the key right?`, true);
+    this.socket.onclose = async ({ code, reason }) => {
       this.finish();
+      if (!this.done) say(await whyClosed(code, reason), true);
     };
     for (const id of ["ttfa", "heard", "rtf", "duration", "reason"]) $(id).textContent = "–";
     say("Connecting…");
@@ -98,62 +63,70 @@ class Session {
 
   send(message) {
     const text = JSON.stringify(message);
-    if (message.type === "text" && this.firstText == null) this.firstText = performance.now();
+    if (message.type === "text") {
+      this.firstText ??= performance.now();
+      this.text += message.text;
+    }
     if (this.open) this.socket.send(text); else this.pending.push(text);
   }
 
   receive(data) {
     if (data instanceof ArrayBuffer) {
       const part = toFloat(data);
-      if (!samples.length) {
+      if (!last.samples.length) {
         $("heard").textContent = `${Math.round(performance.now() - this.firstText)} ms`;
         say("Speaking…");
       }
-      samples.push(part);
-      this.ready.then(() => audio?.player.port.postMessage(part.slice()));
+      last.samples.push(part);
+      this.ready.then(() => post(part.slice()));
       draw();
       return;
     }
     const message = JSON.parse(data);
     if (message.type === "started") {
-      rate = message.sample_rate;
-      this.ready = openAudio(rate).catch((error) => say(`No sound: ${error.message}`, true));
+      last.rate = message.sample_rate;
+      Object.assign(this.start, { model: message.model, seed: message.seed });
+      this.ready = openAudio(last.rate).catch((error) => say(`No sound: ${error.message}`, true));
       say(message.by_sentence ? "Speaking sentence by sentence…" : "Waiting for the first words…");
+    } else if (message.type === "warning") {
+      say(`“${message.sample}”: ${message.message}`, true);
     } else if (message.type === "starved") {
       say("Waiting for more text…");
     } else if (message.type === "error") {
       this.done = true;
-      const error = message.error ?? message;
-      say(error.param ? `${error.message} (${error.param})` : error.message, true);
+      const { message: told, param, code } = message.error ?? message;
+      say(code === "over_capacity" ? "Every stream of the server is taken. Try again in a moment." : param ? `${told} (${param})` : told, true);
     } else if (message.type === "done") {
       this.done = true;
       $("ttfa").textContent = ms(message.ttfa_s);
       $("rtf").textContent = message.rtf == null ? "–" : message.rtf.toFixed(3);
       $("duration").textContent = `${message.duration_s.toFixed(2)} s`;
       $("reason").textContent = message.finish_reason;
-      this.ready.then(() => audio?.player.port.postMessage("end"));
-      say(message.finish_reason === "length" ? "Cut at the length limit: not complete." : "Done.", message.finish_reason === "length");
+      this.ready.then(() => post("end"));
+      const cut = message.finish_reason === "length";
+      if (message.finish_reason === "stop") spoken = { ...this.start, input: this.text };
+      say(cut ? "Cut at the length limit: not complete." : message.finish_reason === "cancelled" ? "Stopped." : "Done.", cut);
       this.socket.close(1000);
     }
   }
 
   cancel() {
     if (this.open) this.socket.send(JSON.stringify({ type: "cancel" }));
-    else this.socket.close();
-    audio?.player.port.postMessage("clear");
+    else { this.done = true; this.socket.close(); }
+    post("clear");
     say("Stopped.");
   }
 
   finish() {
     if (session === this) session = null;
-    buttons(false);
+    if (!session) buttons(false);
   }
 }
 
 function speak() {
   const text = $("text").value;
   if (session && $("live").checked) return endLive();
-  if (!text.trim()) return say("There is nothing to say.", true);
+  if (!text.trim()) { $("text").focus(); return say("There is nothing to say: write something first.", true); }
   if (session) session.cancel();
   session = new Session();
   session.send({ type: "text", text });
@@ -181,47 +154,52 @@ function endLive() {
   spokenUpTo = $("text").value.length;
 }
 
-function download() {
-  const total = samples.reduce((sum, part) => sum + part.length, 0);
-  const view = new DataView(new ArrayBuffer(44 + total * 2));
-  const ascii = (at, text) => [...text].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
-  ascii(0, "RIFF"); view.setUint32(4, 36 + total * 2, true); ascii(8, "WAVEfmt ");
-  view.setUint32(16, 16, true); view.setUint16(20, 1, true); view.setUint16(22, 1, true);
-  view.setUint32(24, rate, true); view.setUint32(28, rate * 2, true);
-  view.setUint16(32, 2, true); view.setUint16(34, 16, true); ascii(36, "data"); view.setUint32(40, total * 2, true);
-  let at = 44;
-  for (const part of samples) for (const x of part) { view.setInt16(at, Math.max(-1, Math.min(1, x)) * 32767, true); at += 2; }
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([view], { type: "audio/wav" }));
-  link.download = "speech.wav";
-  link.click();
-  URL.revokeObjectURL(link.href);
+// The same text, voice and seed are the same speech: other formats are asked for once more.
+async function download() {
+  const format = $("format").value;
+  if (format === "wav") return save(wav(), "speech.wav");
+  if (!spoken) return say("Only what was spoken to its end can be had in this format.", true);
+  const { type, ...body } = spoken;
+  say(`Making ${format}…`);
+  try {
+    const answer = await request("/v1/audio/speech", {
+      method: "POST", headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ ...body, response_format: format }),
+    });
+    save(await answer.blob(), `speech.${format === "opus" ? "ogg" : format}`);
+    say("Saved.");
+  } catch (error) {
+    say(error.message, true);
+  }
 }
 
 $("speak").onclick = speak;
 $("stop").onclick = () => session?.cancel();
+$("again").onclick = () => playAgain().catch((error) => say(`No sound: ${error.message}`, true));
 $("download").onclick = download;
+$("speed").oninput = () => { $("pace").value = Number($("speed").value).toFixed(2).replace(/0$/, ""); };
 $("text").oninput = typed;
-$("live").onchange = () => { spokenUpTo = $("text").value.length; if ($("live").checked) { $("text").value = ""; spokenUpTo = 0; $("text").focus(); } };
+$("live").onchange = () => {
+  spokenUpTo = $("text").value.length;
+  if ($("live").checked) { $("text").value = ""; spokenUpTo = 0; $("text").focus(); }
+};
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); speak(); }
   if (event.key === "Escape") session?.cancel();
 });
 
-async function listVoices() {
-  const headers = $("key").value ? { Authorization: `Bearer ${$("key").value}` } : {};
-  const { voices } = await (await fetch("/v1/audio/voices", { headers })).json();
-  // OpenAI's names stand for voices that are listed under their own.
-  $("voice").replaceChildren(...voices.filter((voice) => !voice.alias_of).map((voice) => {
-    const option = new Option(voice.name, voice.id);
-    option.title = voice.description ?? "";
-    return option;
-  }));
+async function load() {
+  try {
+    const { data } = await (await request("/v1/models")).json();
+    $("model").textContent = data.map((model) => model.id).join(", ");
+    await listVoices();
+    say("Ready.");
+  } catch (error) {
+    $("model").textContent = "";
+    say(error.message, true);
+    if (error.message.includes("API key")) { $("settings").open = true; $("key").focus(); }
+  }
 }
 
-$("key").onchange = () => listVoices().catch(() => {});
-listVoices().catch(() => {});
-
-fetch("/v1/models").then((response) => response.json()).then(({ data }) => {
-  $("model").textContent = data.map((model) => model.id).join(", ");
-}).catch(() => { $("model").textContent = "the server does not answer"; });
+$("key").onchange = load;
+load();

@@ -1,17 +1,17 @@
-"""Whole texts over HTTP, as the protocols beside OpenAI's ask for them."""
+"""Speech over HTTP: from a request to a streamed answer with an honest status."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from pydantic import BaseModel
 
 from sled_tts.server.audio.encoder import make_encoder
 from sled_tts.server.audio.formats import AudioFormat
-from sled_tts.server.engine.request import Failed
+from sled_tts.server.engine.request import Failed, TextSkipped
 from sled_tts.server.errors import EmptyInputError, InputTooLongError
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes.speech_stream import SpeechResponse, SpokenBody
@@ -24,11 +24,12 @@ _NAME, _NAMED = re.compile(r"[A-Za-z0-9_.-]{1,64}"), 8
 
 @dataclass(frozen=True)
 class Answer:
-    """Speech that has begun."""
+    """Speech that has begun; `left_out` is what was skipped before its first sound."""
 
     body: SpokenBody
     utterance: Utterance
     options: UtteranceOptions
+    left_out: tuple[TextSkipped, ...]
 
     def response(
         self, request: BaseModel, stream: AsyncIterator[bytes] | None = None, media_type: str | None = None
@@ -39,41 +40,67 @@ class Answer:
         made.headers["X-Sled-Seed"] = str(self.options.seed)
         if (warning := without_effect(request)) is not None:
             made.headers["X-Sled-Warning"] = warning
+        if self.left_out:
+            made.headers["X-Sled-Left-Out"] = ", ".join(f"{e.script} {e.begin}-{e.end}" for e in self.left_out)
         return made
 
 
-async def begin_answer(
-    state: AppState, route: str, text: str, options: UtteranceOptions, wanted: AudioFormat, speed: float = 1.0
+async def begin(
+    state: AppState,
+    route: str,
+    start: Callable[[], Awaitable[tuple[Utterance, UtteranceOptions]]],
+    wanted: Callable[[int], AudioFormat],
+    speed: float = 1.0,
+    *,
+    expected_cut: bool = False,
 ) -> Answer:
-    """Start to speak; the caller sends a response or cancels the utterance.
+    """Start to speak; the caller sends a response or cancels the utterance. `wanted` of the model's rate, in Hz.
 
-    Waits for the first event, so that an early failure is raised here and becomes an honest status. Raises
-    EmptyInputError, InputTooLongError, NotReadyError, OverCapacityError and what synthesis fails with.
+    Waits for the first sound, so that an early failure is raised here and becomes an honest status. Raises
+    NotReadyError, what `start` raises and what synthesis fails with.
     """
     meter = UtteranceMeter(state.metrics, route)
     meter.text()
+    left_out: list[TextSkipped] = []
     try:
         state.require_ready()
-        limit = state.settings.max_text_chars
-        if len(text) > limit:
-            raise InputTooLongError(f"the text has {len(text)} characters; the limit is {limit}", param="text")
-        if not text.strip():
-            raise EmptyInputError("the text holds nothing to say", param="text")
-        utterance = await state.service.speak(text, options)
+        utterance, options = await start()
         try:
             events = aiter(utterance)
-            first = await anext(events)
+            while isinstance(first := await anext(events), TextSkipped):
+                left_out.append(first)
             if isinstance(first, Failed):
                 raise first.error
-            encoder = await asyncio.to_thread(make_encoder, wanted, utterance.model.sampling_rate, speed=speed)
+            rate = utterance.model.sampling_rate
+            encoder = await asyncio.to_thread(make_encoder, wanted(rate), rate, speed=speed)
         except BaseException:
             utterance.cancel()
             raise
     except Exception as error:
         state.metrics.error(route, error)
         raise
-    body = SpokenBody(first, events, encoder, meter, route, expected_cut=False)
-    return Answer(body, utterance, options)
+    body = SpokenBody(first, events, encoder, meter, route, expected_cut)
+    return Answer(body, utterance, options, tuple(left_out))
+
+
+async def begin_answer(
+    state: AppState, route: str, text: str, options: UtteranceOptions, wanted: AudioFormat, speed: float = 1.0
+) -> Answer:
+    """`begin` for a whole text. Also raises EmptyInputError, InputTooLongError and OverCapacityError."""
+
+    async def start() -> tuple[Utterance, UtteranceOptions]:
+        require_text(text, state.settings.max_text_chars, "text")
+        return await state.service.speak(text, options), options
+
+    return await begin(state, route, start, lambda _: wanted, speed)
+
+
+def require_text(text: str, limit: int, param: str) -> None:
+    """Raises InputTooLongError beyond `limit` characters, EmptyInputError."""
+    if len(text) > limit:
+        raise InputTooLongError(f"{param} has {len(text)} characters; the limit is {limit}", param=param)
+    if not text.strip():
+        raise EmptyInputError(f"{param} holds nothing to say", param=param)
 
 
 def without_effect(request: BaseModel) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,6 @@ from starlette.websockets import WebSocket
 
 from sled_tts.server.audio.encoder import make_encoder
 from sled_tts.server.audio.formats import AudioFormat
-from sled_tts.server.auth import deferred_check
 from sled_tts.server.errors import (
     AuthenticationError,
     IdleTimeoutError,
@@ -25,6 +24,7 @@ from sled_tts.server.routes import elevenlabs_messages as wire_format
 from sled_tts.server.routes.attending import IdleClock
 from sled_tts.server.routes.cartesia_context import End, Flush, Say
 from sled_tts.server.routes.elevenlabs_context import Abort, Action, Context, Final
+from sled_tts.server.routes.elevenlabs_key import OwedKey
 from sled_tts.server.routes.elevenlabs_messages import Incoming, Query, output_format, parse_incoming, parse_query
 from sled_tts.server.routes.elevenlabs_speaker import Speaker
 from sled_tts.server.routes.state import AppState
@@ -38,8 +38,6 @@ ROUTE = "elevenlabs"
 _DEFAULT_CONTEXT = "default"
 # Contexts that were told to finish may do so for this long after `close_socket`.
 _DRAIN_S = 1.5
-# How long a connection may stay without the key that it owes.
-_KEY_TIMEOUT_S = 10.0
 
 
 @router.websocket("/v1/text-to-speech/{voice_id}/stream-input")
@@ -90,12 +88,11 @@ class ElevenLabsSession:
     contexts: dict[str | None, Context] = field(default_factory=dict, init=False)
     speakers: dict[str | None, Speaker] = field(default_factory=dict, init=False)
     idle: IdleClock = field(init=False)
-    _check_key: Callable[[str], bool] | None = field(init=False)
-    _opened_at: float = field(default_factory=time.monotonic, init=False)
+    key: OwedKey = field(init=False)
     _closing_at: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._check_key = deferred_check(self.wire.socket.scope)
+        self.key = OwedKey.of(self.wire.socket.scope)
         limit = self.app.settings.ws_idle_timeout_s if self.multi else self.query.inactivity_timeout
         self.idle = IdleClock(limit)
 
@@ -112,7 +109,7 @@ class ElevenLabsSession:
             message["context_id"] = _DEFAULT_CONTEXT
         try:
             incoming = parse_incoming(message)
-            self._require_key(incoming)
+            self.key.take(incoming)
             await self._take(incoming)
         except (SlowReaderError, AuthenticationError):
             raise
@@ -121,9 +118,9 @@ class ElevenLabsSession:
             await self._fail(context_id if isinstance(context_id, str) else None, error)
 
     def wait_s(self) -> float | None:
+        if (owed := self.key.left_s()) is not None:
+            return owed
         now = time.monotonic()
-        if self._check_key is not None:
-            return max(0.0, self._opened_at + _KEY_TIMEOUT_S - now)
         waits = [] if self._closing_at is None else [self._closing_at - now]
         if (left := self.idle.left(self.wire.heard_at, busy=bool(self.contexts))) is not None:
             waits.append(left)
@@ -132,10 +129,6 @@ class ElevenLabsSession:
 
     async def tick(self) -> None:
         now = time.monotonic()
-        if self._check_key is not None:
-            if now >= self._opened_at + _KEY_TIMEOUT_S:
-                raise AuthenticationError("the first message has to bring an API key", param="xi_api_key")
-            return
         if self._closing_at is not None and (now >= self._closing_at or not self.speakers):
             self._finish()
         limit = self.query.inactivity_timeout
@@ -145,15 +138,6 @@ class ElevenLabsSession:
 
     def _waiting(self) -> list[Context]:
         return [context for context in self.contexts.values() if not context.ended]
-
-    def _require_key(self, incoming: Incoming) -> None:
-        if self._check_key is None:
-            return
-        key = incoming.offered_key
-        if key is None or not self._check_key(key):
-            what = "the API key is wrong" if key else "the first message has to bring an API key"
-            raise AuthenticationError(what, param="xi_api_key")
-        self._check_key = None
 
     async def _take(self, incoming: Incoming) -> None:
         now = time.monotonic()

@@ -7,19 +7,16 @@ import asyncio
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from sled_tts.server.audio.encoder import make_encoder, rest_format
+from sled_tts.server.audio.encoder import rest_format
 from sled_tts.server.audio.formats import CONTENT_TYPES, AudioFormat, Codec
 from sled_tts.server.audio.reference import decode_base64
-from sled_tts.server.engine.request import Failed, TextSkipped
-from sled_tts.server.errors import EmptyInputError, InputTooLongError, InvalidParameterError
-from sled_tts.server.metrics import UtteranceMeter
-from sled_tts.server.routes.answers import without_effect
+from sled_tts.server.errors import InvalidParameterError
+from sled_tts.server.routes.answers import begin, require_text
 from sled_tts.server.routes.openai_events import MEDIA_TYPE as EVENT_STREAM
 from sled_tts.server.routes.openai_events import speech_events
 from sled_tts.server.routes.speech_body import SpeechBody
-from sled_tts.server.routes.speech_stream import SpeechResponse, SpokenBody
 from sled_tts.server.routes.state import AppState, State
-from sled_tts.server.service import LoadedModel, Reference, Utterance, UtteranceOptions
+from sled_tts.server.service import Reference, Utterance, UtteranceOptions
 from sled_tts.server.voices.recordings import read_reference
 from sled_tts.server.voices.setup import reference_rules
 
@@ -42,58 +39,43 @@ _MEDIA_TYPES = (*(CONTENT_TYPES[codec] for codec in _CODECS), EVENT_STREAM)
 )
 async def speech(body: SpeechBody, state: State) -> StreamingResponse:
     """Speak a text. A connection that ends without the final chunk means that the audio is not complete."""
-    meter = UtteranceMeter(state.metrics, _ROUTE)
-    meter.text()
-    left_out: list[TextSkipped] = []
-    try:
-        utterance, seed = await _start(body, state)
-        try:
-            # The status line waits for the first event, so that an early failure is an honest error status.
-            events = aiter(utterance)
-            first = await anext(events)
-            while isinstance(first, TextSkipped):
-                left_out.append(first)
-                first = await anext(events)
-            if isinstance(first, Failed):
-                raise first.error
-            rate = utterance.model.sampling_rate
-            encoder = await asyncio.to_thread(make_encoder, _format(body, rate), rate, speed=body.speed)
-        except BaseException:
-            utterance.cancel()
-            raise
-    except Exception as error:
-        state.metrics.error(_ROUTE, error)
-        raise
-    expected_cut = body.max_seconds is not None
-    spoken = SpokenBody(first, events, encoder, meter, _ROUTE, expected_cut)
+    answer = await begin(
+        state,
+        _ROUTE,
+        lambda: _start(body, state),
+        lambda rate: _format(body, rate),
+        body.speed,
+        expected_cut=body.max_seconds is not None,
+    )
     if body.stream_format == "sse":
-        response = SpeechResponse(speech_events(spoken, body.input), EVENT_STREAM, utterance)
+        response = answer.response(body, speech_events(answer.body, body.input), EVENT_STREAM)
     else:
-        response = SpeechResponse(spoken.audio(), encoder.media_type, utterance)
-    response.headers.update(_headers(body, utterance.model, seed))
-    if left_out:
-        response.headers["X-Sled-Left-Out"] = ", ".join(f"{e.script} {e.begin}-{e.end}" for e in left_out)
+        response = answer.response(body)
+    response.headers["X-Sled-Sample-Rate"] = str(_format(body, answer.utterance.model.sampling_rate).rate)
+    if body.instructions:
+        unknown = response.headers.get("X-Sled-Warning")
+        told = "instructions has no effect on this model"
+        response.headers["X-Sled-Warning"] = told if unknown is None else f"{unknown}; {told}"
     return response
 
 
-async def _start(body: SpeechBody, state: AppState) -> tuple[Utterance, int]:
-    state.require_ready()
+async def _start(body: SpeechBody, state: AppState) -> tuple[Utterance, UtteranceOptions]:
     state.service.voices.resolve(body.voice_name)
-    limit = state.settings.max_text_chars
-    if len(body.input) > limit:
-        raise InputTooLongError(f"input has {len(body.input)} characters; the limit is {limit}", param="input")
-    if not body.input.strip():
-        raise EmptyInputError("input holds nothing to say", param="input")
+    require_text(body.input, state.settings.max_text_chars, "input")
     model = state.resolve_model(body.model, "offline")
-    seed = state.seed(body.seed)
     # Cheap refusals come before a recording is decoded.
     _format(body, model.sampling_rate)
     reference = await _reference(body, state)
     max_frames = None if body.max_seconds is None else max(1, round(body.max_seconds * model.frame_rate))
     options = UtteranceOptions(
-        seed, body.cfg_scale, max_frames, model=model.name, voice=body.voice_name, normalize=body.normalize
+        state.seed(body.seed),
+        body.cfg_scale,
+        max_frames,
+        model=model.name,
+        voice=body.voice_name,
+        normalize=body.normalize,
     )
-    return await state.service.speak(body.input, options, reference), seed
+    return await state.service.speak(body.input, options, reference), options
 
 
 def _format(body: SpeechBody, rate: int) -> AudioFormat:
@@ -110,14 +92,3 @@ async def _reference(body: SpeechBody, state: AppState) -> Reference | None:
     rules = reference_rules(state.settings)
     data = decode_base64(body.ref_audio, rules.max_bytes)
     return await asyncio.to_thread(read_reference, data, body.ref_text, rules, mode=body.mode)
-
-
-def _headers(body: SpeechBody, model: LoadedModel, seed: int) -> dict[str, str]:
-    rate = _format(body, model.sampling_rate).rate
-    headers = {"X-Sled-Model": model.name, "X-Sled-Seed": str(seed), "X-Sled-Sample-Rate": str(rate)}
-    warnings = [without_effect(body)]
-    if body.instructions:
-        warnings.append("instructions has no effect on this model")
-    if told := "; ".join(filter(None, warnings)):
-        headers["X-Sled-Warning"] = told
-    return headers

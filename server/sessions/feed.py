@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sled_tts.model.tokenizer import BOS, EOS, IncrementalTokenizer, Tokenizer
+from sled_tts.model.incremental import IncrementalTokenizer
+from sled_tts.model.tokenizer import BOS, EOS, Tokenizer
 from sled_tts.server.errors import ProtocolError
 from sled_tts.server.sessions.splitting import SplitPlan, Splitter
 from sled_tts.server.sessions.timings import Word

@@ -8,7 +8,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from sled_tts.server.engine.request import Float32
 from sled_tts.server.errors import ConflictError, InvalidParameterError, UnsupportedError, VoiceNotFoundError
@@ -53,10 +52,6 @@ class Speaker:
     encode: Callable[[Reference, str], Float32] = field(repr=False)
 
 
-class Clock(Protocol):
-    def __call__(self) -> float: ...
-
-
 class VoiceCatalogue:
     """`server.service.VoiceStore` over `speakers`; without a `folder` nothing can be added."""
 
@@ -66,7 +61,7 @@ class VoiceCatalogue:
         folder: VoiceFolder | None = None,
         rules: ReferenceRules | None = None,
         transcriber: Transcriber | None = None,
-        clock: Clock = time.time,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._speakers = {speaker.model: speaker for speaker in speakers}
         self._folder = folder

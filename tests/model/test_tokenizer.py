@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sled_tts.model.errors import CheckpointError, TokenizerError
-from sled_tts.model.tokenizer import BOS, EOS, IncrementalTokenizer, Tokenizer, train_tokenizer
+from sled_tts.model.incremental import IncrementalTokenizer
+from sled_tts.model.tokenizer import BOS, EOS, Tokenizer, train_tokenizer
 
 TEXT = [
     "the quick brown fox jumps over the lazy dog, they're sure it isn't theirs; we'll see",

@@ -198,6 +198,22 @@ async def test_every_slot_taken_is_told_at_once() -> None:
         await eventually(lambda: service.in_use == 0)
 
 
+async def test_texts_wait_for_their_turn_up_to_a_limit_while_the_connection_is_read() -> None:
+    service = SineService(Script(chunk_delay_s=0.1))
+    async with connected(service, ws_max_contexts=3) as one:
+        await one.send(*(("synthesize", {"text": text}) for text in ("ab", " ", "c")), ("ping", {"text": "now"}))
+        before = await one.until("pong")
+        assert "audio-stop" not in kinds(before), "answered while it speaks"
+        heard = before + await one.until("audio-stop")
+        assert len(pcm(heard)) == 2 * FRAME
+        assert pcm(await one.until("audio-stop")) == b""
+        assert len(pcm(await one.until("audio-stop"))) == FRAME
+        assert len(service.utterances) == 2, "one after another, and none for nothing"
+        await one.send(*(("synthesize", {"text": "ab"}) for _ in range(4)))
+        assert (await one.until("error"))[-1].data["code"] == "input_too_long"
+        await eventually(lambda: service.in_use == 0)
+
+
 async def test_silence_ends_the_connection() -> None:
     service = SineService()
     async with connected(service, ws_idle_timeout_s=0.2) as one:
