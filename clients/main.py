@@ -82,8 +82,9 @@ def _run(
 
 
 @app.command()
+@app.command("stream", help="Say what arrives on standard input, as it arrives: `llm ... | sled-tts stream`.")
 def say(
-    text: Annotated[str, typer.Argument(help="What to say.")],
+    text: Annotated[str | None, typer.Argument(help="What to say; without it, what arrives on standard input.")] = None,
     output: Output = None,
     url: Url = DEFAULT_URL,
     api_key: Key = None,
@@ -95,20 +96,8 @@ def say(
 
     Uses the server at --url; without one, a server is started for the occasion when it is installed.
     """
-    _run(url, api_key, [text], output, voice=voice, seed=seed, cfg_scale=cfg_scale)
-
-
-@app.command()
-def stream(
-    output: Output = None,
-    url: Url = DEFAULT_URL,
-    api_key: Key = None,
-    voice: Spoken = None,
-    seed: Seed = None,
-    cfg_scale: Cfg = None,
-) -> None:
-    """Say what arrives on standard input, as it arrives: `llm ... | sled-tts stream`."""
-    _run(url, api_key, _standard_input(), output, voice=voice, seed=seed, cfg_scale=cfg_scale)
+    words = _standard_input() if text is None else [text]
+    _run(url, api_key, words, output, voice=voice, seed=seed, cfg_scale=cfg_scale)
 
 
 async def _standard_input() -> AsyncIterator[str]:
