@@ -173,6 +173,7 @@ async def run(options: argparse.Namespace, target: Target, server: ServerProcess
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="A running server; without it one is started.")
+    parser.add_argument("--pid", type=int, help="The process at --url, if its memory is to be watched.")
     parser.add_argument("--api-key", default=os.environ.get("SLED_TTS_CLIENT_KEY"))
     parser.add_argument("--model", default="built-in")
     parser.add_argument("--slots", type=int, default=8)
@@ -184,7 +185,8 @@ def main() -> int:
     options = parser.parse_args()
     about = client_machine() | {"seed": options.seed, "clients": options.clients, "disconnects": options.disconnects}
     if options.url:
-        figures = asyncio.run(run(options, Target(options.url, options.api_key), None))
+        watched = None if options.pid is None else ServerProcess(options.url, options.pid)
+        figures = asyncio.run(run(options, Target(options.url, options.api_key), watched))
     else:
         with started_server(options.model, options.slots) as server:
             figures = asyncio.run(run(options, Target(server.url), server))
