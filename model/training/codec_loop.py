@@ -48,6 +48,7 @@ class CodecTraining:
     commitment_weight: float = 0.25
     rvq_latents: int = 20_000
     save_every: int = 200
+    report_every: int = 50
     seed: int = 0
 
 
@@ -152,7 +153,7 @@ def train_codec(
             raise ModelError(f"the codec's gradient is not finite at step {run.step}; lower the lr")
         optimiser.step()
         run.step += 1
-        if report is not None and run.step % 50 == 0:
+        if report is not None and run.step % training.report_every == 0:
             error = float((got - want).detach().square().mean() / want.square().mean())
             snr = -10 * math.log10(max(error, 1e-12))
             report(CodecReport(run.step, time.monotonic() - began, float(loss.detach()), snr))
@@ -170,7 +171,7 @@ def train_codec(
 def _settings(training: CodecTraining, config: CodecConfig, samples: int, *, continued: bool) -> dict[str, Any]:
     """What must be the same for a run to go on as it began."""
     plain = asdict(training)
-    del plain["save_every"]
+    del plain["save_every"], plain["report_every"]
     return {name: repr(value) for name, value in plain.items()} | {
         "config": repr(config), "corpus": f"{samples} samples", "continued": continued
     }  # fmt: skip

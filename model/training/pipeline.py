@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sled_tts.model.checkpoint import load_sled_state, save_bundle
@@ -62,6 +63,8 @@ class Pipeline:
                 self._stage("latents.npy", self._latents)
             self._stage("tokenizer", self._tokenizer)
         self.workers.wait()
+        if self.workers.leads:
+            self.say("network ...")
         self._sled()
         if self.workers.leads:
             self._stage("voice", self._voice)
@@ -80,7 +83,7 @@ class Pipeline:
         try:
             make(partial)
             partial.rename(result)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise ModelError(f"{result} could not be written: {error}") from error
 
     def _corpus(self, out: Path) -> None:
@@ -185,18 +188,22 @@ class Pipeline:
             if self.report is not None:
                 self.report(step)
 
-        train_sled(
-            data,
-            self.recipe.sled,
-            self.recipe.training,
-            self.work / "sled.safetensors",
-            report=report,
-            saved=None if board is None else board.samples,
-            start=start,
-            workers=self.workers,
-        )
-        if board is not None:
-            board.close()
+        try:
+            train_sled(
+                data,
+                self.recipe.sled,
+                self.recipe.training,
+                self.work / "sled.safetensors",
+                report=report,
+                saved=None if board is None else board.samples,
+                start=start,
+                workers=self.workers,
+            )
+        except OSError as error:
+            raise ModelError(f"{self.work / 'board'} could not be written: {error}") from error
+        finally:
+            if board is not None:
+                board.close()
 
     def _voice(self, out: Path) -> None:
         recipe, data = self.recipe, self._data()

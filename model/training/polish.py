@@ -50,6 +50,7 @@ class Polish:
     critic_every: int = 2
     warmup: int = 100
     save_every: int = 500
+    report_every: int = 50
     seed: int = 0
 
     @property
@@ -141,7 +142,7 @@ def polish_decoder(
             nn.utils.clip_grad_norm_(codec.decoder.parameters(), 10.0)
             optimiser.step()
             window.append((figures[0], figures[1], figures[2]))
-        if report is not None and window and (step + 1) % 50 == 0:
+        if report is not None and window and (step + 1) % training.report_every == 0:
             report(PolishReport(step + 1, time.monotonic() - began, *np.mean(window, axis=0).tolist()))
             window = []
         run.step += 1
@@ -157,7 +158,7 @@ def _settings(training: Polish, codec: Codec, samples: int) -> dict[str, Any]:
     """What must be the same for a run to go on as it began; the decoder is not, for it is what changes."""
     fixed = torch.cat([p.detach().flatten() for p in codec.encoder.parameters()])
     plain = asdict(training)
-    del plain["save_every"]
+    del plain["save_every"], plain["report_every"]
     return {name: repr(value) for name, value in plain.items()} | {
         "config": repr(codec.config), "encoder": f"{float(fixed.square().sum()):.4g}", "corpus": f"{samples} samples"
     }  # fmt: skip

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -12,17 +15,22 @@ import soundfile
 import torch
 
 from sled_tts.model.checkpoint import load_bundle
+from sled_tts.model.codec.codec import Codec
 from sled_tts.model.errors import ConfigError, ModelError
 from sled_tts.model.evaluation.voice import speak
 from sled_tts.model.training.loop import StepReport
 from sled_tts.model.training.pipeline import Pipeline
-from sled_tts.model.training.recipe import Recipe, read_recipe, with_paths_from
+from sled_tts.model.training.recipe import CodecRecipe, Recipe, find_recipe, read_recipe, with_data, with_paths_from
 from sled_tts.model.training.workers import Workers
 
 pytest.importorskip("lhotse", reason="the train extra is not installed")
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sled_tts.model.training.data.encode import Encoder
+from sled_tts.model.training.data.plan import Encoding
+from sled_tts.model.training.data.shards import ShardIndex
+from sled_tts.model.training.recordings import Preparation
 from tests.model.test_training_data import RATE, cut, voice, write
 
 RECIPE = """
@@ -31,14 +39,31 @@ manifests = ["cuts.jsonl"]
 align = false
 [codec]
 config = { sampling_rate = 16000, dimension = 8, n_filters = 2, ratios = [8, 5, 4, 2], codebook_size = 8, n_q = 2 }
-training = { steps = 8, spectral_from = 4, batch = 2, seconds = 0.2, rvq_latents = 60 }
-polish = { steps = 6, warmup = 2, batch = 2, seconds = 0.2, windows = [128], filters = 2 }
+[codec.training]
+steps = 8
+spectral_from = 4
+batch = 2
+seconds = 0.2
+rvq_latents = 60
+save_every = 3
+report_every = 1
+[codec.polish]
+steps = 6
+warmup = 2
+batch = 2
+seconds = 0.2
+windows = [128]
+filters = 2
+save_every = 2
+report_every = 1
+[tokenizer]
+vocab_size = 270
 [sled]
 hidden_size = 24
 intermediate_size = 32
 num_hidden_layers = 1
 num_attention_heads = 2
-vocab_size = 260
+vocab_size = 270
 latent_dim = 8
 stream_n = 3
 stream_m = 8
@@ -94,6 +119,8 @@ def test_a_recipe_ends_in_a_voice_that_speaks(recipe: Recipe, tmp_path: Path) ->
     bundle = load_bundle(str(folder))
     assert bundle.extras.speech_prompts
     assert bundle.voice("kim") is not None
+    assert bundle.tokenizer.vocab_size > 260
+    assert len(bundle.tokenizer.encode("say 3")) < 2 + len("say 3"), "subwords, not bytes"
     ((wave, reason),) = speak(bundle, ["Hello."], seed=0, cfg_scale=2.0)
     assert reason in ("stop", "length")
     assert np.isfinite(wave).all()
@@ -103,12 +130,12 @@ def test_a_recipe_ends_in_a_voice_that_speaks(recipe: Recipe, tmp_path: Path) ->
     assert written.Tags()["audio"]
     again: list[str] = []
     Pipeline(recipe, tmp_path / "work", Workers(), again.append).run()
-    assert all("there already" in line for line in again), "nothing is done twice"
+    assert [line for line in again if "there already" not in line] == ["network ..."], "nothing is done twice"
 
 
-@pytest.mark.parametrize("where", ["codec ...", "codec-polished ...", "latents.npy ...", "voice ...", 5])
+@pytest.mark.parametrize("where", [("codec", 5), ("codec-polished", 5), "latents.npy ...", "voice ...", 5])
 def test_killed_anywhere_and_started_again_it_ends_with_the_same_bits(
-    recipe: Recipe, tmp_path: Path, uninterrupted: dict[str, bytes], where: str | int
+    recipe: Recipe, tmp_path: Path, uninterrupted: dict[str, bytes], where: str | int | tuple[str, int]
 ) -> None:
     def say(text: str) -> None:
         if text == where:
@@ -118,12 +145,80 @@ def test_killed_anywhere_and_started_again_it_ends_with_the_same_bits(
         if step.step == where:
             raise Killed
 
+    def progress(stage: str, done: int, of: int, figures: str) -> None:
+        if (stage, done) == where:
+            raise Killed
+
     with pytest.raises(Killed):
-        Pipeline(recipe, tmp_path / "cut", Workers(), say, report).run()
+        Pipeline(recipe, tmp_path / "cut", Workers(), say, report, progress).run()
     resumed = contents(Pipeline(recipe, tmp_path / "cut", Workers()).run())
     assert resumed.keys() == uninterrupted.keys()
     for name, content in uninterrupted.items():
         assert resumed[name] == content, name
+
+
+STAGES = ("corpus", "codec", "codec-polished", "latents.npy", "tokenizer", "network", "voice")
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Nothing longer than 300 bytes can be written."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full_in_any_stage_ends_it_clearly_and_nothing_is_lost(
+    recipe: Recipe, tmp_path: Path, uninterrupted: dict[str, bytes]
+) -> None:
+    for stage, following in zip(STAGES, [*STAGES[1:], None], strict=True):
+        with full_disk(), pytest.raises(ModelError, match=r"could not be written|could not write"):
+            Pipeline(recipe, tmp_path / "work", Workers()).run()
+        assert not (tmp_path / "work" / stage).exists()
+
+        def say(text: str, last: str = f"{following} ...") -> None:
+            if text == last:
+                raise Killed
+
+        with nullcontext() if following is None else pytest.raises(Killed):
+            Pipeline(recipe, tmp_path / "work", Workers(), say).run()
+    assert contents(tmp_path / "work" / "voice") == uninterrupted
+
+
+def test_a_recipe_on_shards_ends_in_a_voice(recipe: Recipe, tmp_path: Path) -> None:
+    codec = Codec(recipe.codec.config)
+    codec.save(tmp_path / "codec")
+    how = Preparation(RATE, 320, level=0, trim=False, lock_pitch=False, align=False)
+    ready = Codec.load(tmp_path / "codec")
+    Encoder(tmp_path / "cuts.jsonl", tmp_path / "shards", ready, Encoding("latents", 0.002, how=how)).run()
+    changed = with_data(recipe, tmp_path / "shards")
+    with pytest.raises(ModelError, match="shards need the codec"):
+        Pipeline(changed, tmp_path / "work", Workers()).run()
+    changed = replace(changed, codec=CodecRecipe(str(tmp_path / "codec"), config=recipe.codec.config))
+    folder = Pipeline(changed, tmp_path / "work", Workers()).run()
+    assert not (tmp_path / "work" / "corpus").exists()
+    bundle = load_bundle(str(folder))
+    assert bundle.voice("kim") is not None
+    assert bundle.extras.latent_std == pytest.approx(ShardIndex.load(tmp_path / "shards").std)
+    Codec(recipe.codec.config).save(tmp_path / "other")
+    changed = replace(changed, codec=CodecRecipe(str(tmp_path / "other"), config=recipe.codec.config))
+    with pytest.raises(ModelError, match="encoded with another codec"):
+        Pipeline(changed, tmp_path / "again", Workers()).run()
+
+
+def test_data_by_a_path_and_recipes_by_name(recipe: Recipe, tmp_path: Path) -> None:
+    assert find_recipe("tiny").name == "tiny.toml"
+    with pytest.raises(ConfigError, match=r"no recipe file huge; .* paper_offline, paper_streaming, tiny"):
+        find_recipe("huge")
+    with pytest.raises(ConfigError, match=r"neither shards nor cuts_train\.jsonl; there is cuts\.jsonl"):
+        with_data(recipe, tmp_path)
+    assert with_data(recipe, tmp_path / "cuts.jsonl").data.manifests == (str(tmp_path / "cuts.jsonl"),)
+    (tmp_path / "cuts.jsonl").rename(tmp_path / "cuts_train.jsonl")
+    assert with_data(recipe, tmp_path).data.manifests == (str(tmp_path / "cuts_train.jsonl"),)
 
 
 def test_a_fault_in_a_manifest_ends_the_run_before_anything_is_trained(recipe: Recipe, tmp_path: Path) -> None:
