@@ -32,14 +32,21 @@ class Answer:
     left_out: tuple[TextSkipped, ...]
 
     def response(
-        self, request: BaseModel, stream: AsyncIterator[bytes] | None = None, media_type: str | None = None
+        self,
+        request: BaseModel,
+        stream: AsyncIterator[bytes] | None = None,
+        media_type: str | None = None,
+        warning: str | None = None,
     ) -> SpeechResponse:
-        """The audio itself, or a `stream` around it; it is not complete unless the transfer ends properly."""
+        """The audio itself, or a `stream` around it; it is not complete unless the transfer ends properly.
+
+        `warning` goes into a header: nothing that a client has written may be in it.
+        """
         made = SpeechResponse(stream or self.body.audio(), media_type or self.body.encoder.media_type, self.utterance)
         made.headers["X-Sled-Model"] = self.utterance.model.name
         made.headers["X-Sled-Seed"] = str(self.options.seed)
-        if (warning := without_effect(request)) is not None:
-            made.headers["X-Sled-Warning"] = warning
+        if told := "; ".join(filter(None, (without_effect(request), warning))):
+            made.headers["X-Sled-Warning"] = told
         if self.left_out:
             made.headers["X-Sled-Left-Out"] = ", ".join(f"{e.script} {e.begin}-{e.end}" for e in self.left_out)
         return made

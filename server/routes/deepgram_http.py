@@ -33,7 +33,5 @@ async def speak(body: SpeakBody, query: Annotated[SpeakQuery, Query()], state: S
     wanted = query.audio(streamed=False)
     options = query.options(state, state.resolve_model(None, "offline"))
     answer = await begin_answer(state, ROUTE, body.text, options, wanted, query.speed)
-    response = answer.response(query)
-    if query.stock_voice:
-        response.headers["X-Sled-Warning"] = f"{query.model} is not here; the default voice speaks"
-    return response
+    warning = "the voice that was asked for is not here; the default one speaks" if query.stock_voice else None
+    return answer.response(query, warning=warning)

@@ -47,15 +47,12 @@ async def speech(body: SpeechBody, state: State) -> StreamingResponse:
         body.speed,
         expected_cut=body.max_seconds is not None,
     )
+    warning = "instructions has no effect on this model" if body.instructions else None
     if body.stream_format == "sse":
-        response = answer.response(body, speech_events(answer.body, body.input), EVENT_STREAM)
+        response = answer.response(body, speech_events(answer.body, body.input), EVENT_STREAM, warning)
     else:
-        response = answer.response(body)
+        response = answer.response(body, warning=warning)
     response.headers["X-Sled-Sample-Rate"] = str(_format(body, answer.utterance.model.sampling_rate).rate)
-    if body.instructions:
-        unknown = response.headers.get("X-Sled-Warning")
-        told = "instructions has no effect on this model"
-        response.headers["X-Sled-Warning"] = told if unknown is None else f"{unknown}; {told}"
     return response
 
 

@@ -59,6 +59,11 @@ async def test_every_handshake_and_every_answer_says_that_speech_is_synthetic() 
         ("/v1/text-to-speech/default", {"text": "ab", "next_text": "c", "previous_text": "d"}, "next_text, previous_"),
         ("/tts/bytes", CARTESIA | {"language": "en", "\n": 1, "x" * 65: 1}, "without effect: language"),
         ("/v1/speak?tag=a&mip_opt_out=true", {"text": "ab"}, "without effect: mip_opt_out, tag"),
+        (
+            "/v1/speak?tag=a&model=aura-%0A%E6%BC%A2",
+            {"text": "ab"},
+            "without effect: tag; the voice that was asked for",
+        ),
     ],
 )
 async def test_fields_without_effect_are_named(path: str, body: dict[str, Any], warning: str) -> None:
