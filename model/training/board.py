@@ -66,7 +66,8 @@ class Board:
                     rate = self.codec.config.sampling_rate
                     self._add(summary.audio(f"speech/{index}", wave.clamp(-1, 1), rate), step)
                 picture = attention_map(model, batch).amax(0)
-                self._add(summary.image(f"attention/{index}", (picture / picture.max()).T[None].flip(1), "CHW"), step)
+                shades = (picture / picture.max()).T[None].flip(1)
+                self._add(summary.image(f"attention/{index}", shades, dataformats="CHW"), step)
         finally:
             model.train(training)
 

@@ -153,7 +153,7 @@ def train_codec(
             raise ModelError(f"the codec's gradient is not finite at step {run.step}; lower the lr")
         optimiser.step()
         run.step += 1
-        if report is not None and run.step % training.report_every == 0:
+        if report is not None and (run.step % training.report_every == 0 or run.step == training.steps):
             error = float((got - want).detach().square().mean() / want.square().mean())
             snr = -10 * math.log10(max(error, 1e-12))
             report(CodecReport(run.step, time.monotonic() - began, float(loss.detach()), snr))

@@ -48,7 +48,8 @@ class Display:
 def run_display(steps: int, *, quiet: bool) -> Iterator[Display]:
     """A display for a run of `steps` steps of the network."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield Display(progress, steps, quiet)
 
 

@@ -29,6 +29,7 @@ from sled_tts.model.training.data.streaming import ShardCorpus, shard_texts
 from sled_tts.model.training.loop import StepReport, train_sled
 from sled_tts.model.training.polish import PolishReport, polish_decoder
 from sled_tts.model.training.recipe import Recipe, check_recipe
+from sled_tts.model.training.resume import flush
 from sled_tts.model.training.speakers import find_voice
 from sled_tts.model.training.synthetic import read_items, synthesise_corpus
 from sled_tts.model.training.workers import Workers
@@ -82,6 +83,9 @@ class Pipeline:
         self.work.mkdir(parents=True, exist_ok=True)
         try:
             make(partial)
+            for file in [partial] if partial.is_file() else partial.rglob("*"):
+                if file.is_file():
+                    flush(file)
             partial.rename(result)
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{result} could not be written: {error}") from error

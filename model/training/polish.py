@@ -142,7 +142,8 @@ def polish_decoder(
             nn.utils.clip_grad_norm_(codec.decoder.parameters(), 10.0)
             optimiser.step()
             window.append((figures[0], figures[1], figures[2]))
-        if report is not None and window and (step + 1) % training.report_every == 0:
+        due = (step + 1) % training.report_every == 0 or step + 1 == training.steps
+        if report is not None and window and due:
             report(PolishReport(step + 1, time.monotonic() - began, *np.mean(window, axis=0).tolist()))
             window = []
         run.step += 1

@@ -97,9 +97,13 @@ def save_codec(codec: Codec, folder: Path) -> None:
 
 
 def flush(file: Path) -> None:
-    """Until it is on the disk, so that a rename never shows a file that is not."""
+    """Until it is on the disk, so that a rename never shows a file that is not; for those to read who usually may,
+    which safetensors does not let them."""
     with file.open("rb+") as written:
         os.fsync(written.fileno())
+    mask = os.umask(0)
+    os.umask(mask)
+    file.chmod(0o666 & ~mask)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -118,6 +118,8 @@ def test_a_recipe_ends_in_a_voice_that_speaks(recipe: Recipe, tmp_path: Path) ->
     assert any("6 usable utterances" in line for line in said)
     bundle = load_bundle(str(folder))
     assert bundle.extras.speech_prompts
+    usual = (tmp_path / "cuts.jsonl").stat().st_mode
+    assert {path.stat().st_mode for path in folder.rglob("*.safetensors")} == {usual}, "others may read it"
     assert bundle.voice("kim") is not None
     assert bundle.tokenizer.vocab_size > 260
     assert len(bundle.tokenizer.encode("say 3")) < 2 + len("say 3"), "subwords, not bytes"
