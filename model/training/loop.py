@@ -22,6 +22,7 @@ from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.training.batches import Batch, TrainingData, collate
+from sled_tts.model.training.metric import EnergyMetric, Spread, energy_metric, measure_spread
 from sled_tts.model.training.objective import Counts, Objective, micro_batch_loss
 from sled_tts.model.training.pairing import PairedBatches, Pairing
 from sled_tts.model.training.resume import RunState, save_checkpoint
@@ -35,7 +36,9 @@ class SledTraining:
     step sees `accumulation` micro-batches on every process.
 
     `pacings`: n:m pairs of which each micro-batch draws one, so that one streaming checkpoint serves several; empty
-    for the configuration's own.
+    for the configuration's own. `metric_from`: the step at which the network is asked on `metric_batches` of its
+    micro-batches what it can foretell, and from which the energy is measured accordingly (see `metric.py`); None for
+    the paper's Euclidean distance throughout.
     """
 
     steps: int = 6000
@@ -50,6 +53,8 @@ class SledTraining:
     prompts: Pairing = field(default_factory=Pairing)
     pacings: tuple[tuple[int, int], ...] = ()
     objective: Objective = field(default_factory=Objective)
+    metric_from: int | None = None
+    metric_batches: int = 40
     save_every: int = 500
     report_every: int = 50
     seed: int = 0
@@ -98,7 +103,10 @@ def train_sled(
     lanes = data.lanes(workers.size * training.accumulation)
     batches = PairedBatches(data, training.positions, training.prompts, training.seed, lanes)
     model, head, optimiser = _begin(data, config, training, start, workers)
-    run = RunState(0, {"model": model, "head": head, "optimiser": optimiser, "batches": batches})
+    metric = EnergyMetric()
+    run = RunState(
+        0, {"model": model, "head": head, "optimiser": optimiser, "batches": batches, "metric": metric}
+    )
     settings = _settings(training, config, data, lanes)
     resume = checkpoint.with_name(checkpoint.name + ".run")
     if resume.exists():
@@ -109,6 +117,8 @@ def train_sled(
         lr = linear_schedule(run.step, steps=training.steps, warmup=training.warmup, peak=training.lr)
         for group in optimiser.param_groups:
             group["lr"] = lr
+        if metric.matrix is None and training.metric_from is not None and run.step >= training.metric_from:
+            metric.matrix = _measured(model, batches, training, run.step, workers)
         micro = [_micro_batch(batches, training, config, index) for index in _own(run.step, training, workers)]
         counts = np.sum([Counts.of(m.batch).as_list() for m in micro], axis=0)
         total = Counts(*workers.total(counts.tolist()))
@@ -116,7 +126,7 @@ def train_sled(
         figures = np.zeros(3)
         for m in micro:
             loss, own = micro_batch_loss(
-                model, head, m.batch.to(workers.device), training.objective, m.seed, total, m.pacing
+                model, head, m.batch.to(workers.device), training.objective, m.seed, total, m.pacing, metric.matrix
             )
             loss.backward()  # type: ignore[no-untyped-call]
             figures += own
@@ -186,6 +196,21 @@ def _micro_batch(
     pacing = training.pacings[int(rng.integers(len(training.pacings)))] if training.pacings else None
     batch = collate(utterances, left_pad_text=not config.is_streaming)
     return _MicroBatch(batch, [training.seed, index, 2], pacing)
+
+
+def _measured(
+    model: Sled, batches: PairedBatches, training: SledTraining, step: int, workers: Workers
+) -> Tensor:
+    """The metric of what the network foretells of the micro-batches to come, all processes' together."""
+    config = model.config
+    steps = range(step, step + max(1, training.metric_batches // (workers.size * training.accumulation)))
+    own = (
+        _micro_batch(batches, training, config, index).batch.to(workers.device)
+        for ahead in steps
+        for index in _own(ahead, training, workers)
+    )
+    spread = measure_spread(model, own, seed=training.seed)
+    return energy_metric(Spread.from_list(workers.total(spread.as_list()))).to(workers.device)
 
 
 def _settings(training: SledTraining, config: SledConfig, data: TrainingData, lanes: int) -> dict[str, Any]:

@@ -36,12 +36,21 @@ def _distance(a: Tensor, b: Tensor, smooth: float) -> Tensor:
 
 
 def energy_distance(
-    first: Tensor, second: Tensor, target: Tensor, *, repulsion: bool = True, smooth: float = 0.0
+    first: Tensor,
+    second: Tensor,
+    target: Tensor,
+    *,
+    repulsion: bool = True,
+    smooth: float = 0.0,
+    metric: Tensor | None = None,
 ) -> Tensor:
     """`|s1 - y| + |s2 - y| - |s1 - s2|` per frame (arXiv 2505.13181, eq. 6, beta = 1); `[..., D] -> [...]`.
 
-    `repulsion=False` is the paper's ablation without the last term.
+    `repulsion=False` is the paper's ablation without the last term. `metric [D, D]` multiplies all three first.
     """
+    if metric is not None:
+        with torch.autocast(first.device.type, enabled=False):  # differences of large numbers
+            first, second, target = (latents.float() @ metric for latents in (first, second, target))
     attraction = _distance(first, target, smooth) + _distance(second, target, smooth)
     return attraction - _distance(first, second, smooth) if repulsion else attraction
 
@@ -87,14 +96,15 @@ def sled_loss(
     compact: bool = False,
     prompts: Sequence[PromptSpan] | None = None,
     pacing: tuple[int, int] | None = None,
+    metric: Tensor | None = None,
 ) -> LossParts:
     """Training loss of one batch.
 
     `ids, text_mask [B, T]` (offline: left-padded; streaming: right-padded), `latents [B, S, D]`,
     `speech_mask [B, S]`, `noise`: two draws `[B, S, C]`. `speech_inputs` replaces the latents the network
     reads (not the targets), for noise augmentation; `compact` lays each row out by its own
-    lengths, `prompts` says how much of each row is a prompt, `pacing` is an n:m other than the model's own.
-    The energy is averaged over real frames; the stop loss over
+    lengths, `prompts` says how much of each row is a prompt, `pacing` is an n:m other than the model's own,
+    `metric` one for the energy (see `metric.py`). The energy is averaged over real frames; the stop loss over
     `sum(frames + 1)` states with label 1 after the last frame (reference behaviour).
     """
     layout = layout_for(model.config, text_mask, speech_mask, compact=compact, prompts=prompts, pacing=pacing)
@@ -110,7 +120,7 @@ def sled_loss(
     stop = (stop * counted).sum() / counted.sum()
     states = z[:, :-1]
     first, second = (model.generator(states, draw).float() for draw in noise)
-    per_frame = energy_distance(first, second, latents.float(), repulsion=repulsion, smooth=smooth)
+    per_frame = energy_distance(first, second, latents.float(), repulsion=repulsion, smooth=smooth, metric=metric)
     # Padded frames may hold anything, NaN included: select, do not multiply.
     energy = torch.where(speech_mask.bool(), per_frame, 0.0).sum() / speech_mask.sum()
     return LossParts(energy + stop_weight * stop, energy, stop, per_frame, z, logits)

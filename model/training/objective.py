@@ -63,12 +63,13 @@ def micro_batch_loss(
     seed: Sequence[int],
     total: Counts,
     pacing: tuple[int, int] | None = None,
+    metric: Tensor | None = None,
 ) -> tuple[Tensor, list[float]]:
     """The batch's share of the loss of all batches of a step, whose counts are `total`, and its sums of energy, stop
     loss and right phones over their `total`.
 
     All randomness comes from `seed`, so that it depends neither on the process nor on what ran before. `pacing` is
-    the n:m to interleave by, the configuration's own by default.
+    the n:m to interleave by, the configuration's own by default; `metric [D, D]` is one for the energy.
     """
     device, config = batch.latents.device, model.config
     rng = np.random.default_rng(list(seed))
@@ -115,6 +116,7 @@ def micro_batch_loss(
             compact=True,
             prompts=prompts,
             pacing=pacing,
+            metric=metric,
         )
         phone_logits = phone_head(parts.z[:, :-1])
     own = Counts.of(batch)
