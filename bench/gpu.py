@@ -107,7 +107,8 @@ def sections(bench: Bench, slots: int, results: dict[str, Any]) -> list[tuple[st
 
 def wrong(results: dict[str, Any]) -> list[str]:
     """Names of the checks that failed."""
-    rows = [*results.get("attention_right", []), *results.get("latents_right", []), results.get("graphs_right", {})]
+    found = [results.get(name, []) for name in ("attention_right", "latents_right", "graphs_right")]
+    rows = [row for part in found for row in (part if isinstance(part, list) else [part]) if isinstance(row, dict)]
     return [str(row.get("what", row)) for row in rows if row.get("right") is False]
 
 

@@ -125,7 +125,8 @@ def codec(bench: Bench, runner: DeviceRunner, streams: Sequence[int]) -> list[di
         for name, frames in (("first", first), ("next", 4)):
             times = []
             for turn in range(6):
-                runner.decoder.reset(range(count))
+                for slot in range(count):
+                    runner.speech.reset(slot)
                 if name == "next":
                     runner.decode([DecodeWork(slot, 0, first, False) for slot in range(count)])
                 at = 0 if name == "first" else first

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,10 @@ class Watched:
     text: Tensor
 
 
+def _place(numbers: Sequence[int], device: torch.device) -> Tensor:
+    return torch.tensor(numbers, device=device)
+
+
 @dataclass
 class TextWatch:
     """Filled while a step runs: `looks` then has a distribution `[T]` over the text for each watched column.
@@ -65,6 +69,8 @@ class TextWatch:
 
     heads: AlignmentHeads
     watched: Sequence[Watched]
+    # A caller with pinned memory brings numbers to the device without waiting for it.
+    place: Callable[[Sequence[int], torch.device], Tensor] = _place
     looks: list[Tensor] = field(default_factory=list, init=False)
 
     @property
@@ -75,8 +81,8 @@ class TextWatch:
         """The watched layer read `x [N, H]` and has `keys [rows, heads, capacity, head_dim]`; `cos`, `sin` are tables
         `[positions, head_dim]`."""
         # Two rows at least: a product of one takes another kernel, and looks would depend on who shares the step.
-        columns = torch.tensor([w.column for w in self.watched] * 2, device=x.device)
-        position = torch.tensor([w.position for w in self.watched] * 2, device=x.device)
+        columns = self.place([w.column for w in self.watched] * 2, x.device)
+        position = self.place([w.position for w in self.watched] * 2, x.device)
         queries = layer.self_attn.joint(layer.input_layernorm(x[columns]))[:, 0]
         queries = rotate(queries, cos[position][:, None], sin[position][:, None])[:, self.heads.heads, :, None]
         for query, watched in zip(queries, self.watched, strict=False):

@@ -7,9 +7,8 @@ because causal convolutions reflect that many frames around frame 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -96,8 +95,6 @@ class StreamingDecoder:
         first = decoder.model[0]
         assert isinstance(first, CausalConv1d)
         self._device, self._width = first.inner.weight.device, first.inner.in_channels
-        # How a list of slots becomes a tensor on the device; a caller with pinned memory knows a way without waiting.
-        self.place: Callable[[Sequence[int]], Tensor] = partial(torch.tensor, device=self._device)
 
     def reset(self, slots: Sequence[int]) -> None:
         """Forget everything about these slots; their next chunk starts an utterance."""
@@ -135,14 +132,20 @@ class StreamingDecoder:
                 groups.setdefault((chunk.shape[0], fresh[slot]), []).append(row)
         out = [torch.zeros(0, device=self._device)] * len(chunks)
         for (_, is_fresh), rows in groups.items():
-            index = self.place([slots[row] for row in rows])
+            index = torch.tensor([slots[row] for row in rows], device=self._device)
             stacked = torch.stack([chunks[row] for row in rows]).float()
-            with full_precision(self._device):
-                wave = self._spans(stacked, index, is_fresh)
+            wave = self.run(stacked, index, is_fresh)
             for position, row in enumerate(rows):
                 out[row] = wave[position]
                 fresh[slots[row]] = False
         return out
+
+    @torch.inference_mode()
+    def run(self, latents: Tensor, slots: Tensor, fresh: bool) -> Tensor:
+        """The device's part of `decode`: latents `[R, S, D]` of slots `[R]` that are all fresh, or none of them, to
+        samples `[R, S * hop]`. Whoever calls it says afterwards that they are fresh no more (`state.fresh`)."""
+        with full_precision(self._device):
+            return self._spans(latents, slots, fresh)
 
     def _check(self, chunks: Sequence[Tensor], slots: Sequence[int], final: Sequence[bool] | None) -> None:
         if len(set(slots)) != len(slots):

@@ -22,6 +22,7 @@ from sled_tts.model.interleave import prompt_block
 from sled_tts.model.kernels.choose import PLAIN, Kernels
 from sled_tts.model.sled import Sled
 from sled_tts.server.engine.columns import Counters, Pack
+from sled_tts.server.engine.device_codec import DeviceCodec, Waves
 from sled_tts.server.engine.graphs import Sizes, StepGraphs
 from sled_tts.server.engine.packed import PackedNetwork
 from sled_tts.server.engine.prefix import Prefix, PrefixCache
@@ -88,7 +89,6 @@ class DeviceRunner:
         self.state = EngineState.allocate(sled, slots + 1, held, zeroed=True)
         if self.state.cache.keys[0].dtype.itemsize == 1:
             self.state.cache.add_scales()
-        self.decoder = codec.streaming_decoder(slots)
         self._mean, self._std = mean.to(self.device).float(), std.to(self.device).float()
         self._prefixes = PrefixCache()
         self._noise_scale = noise_scale
@@ -101,16 +101,13 @@ class DeviceRunner:
         self._looked: dict[int, Float32] = {}
         self.network = PackedNetwork(sled, self.state, kernels, alignment.layer if alignment else 0)
         sizes = Sizes(slots, held, kernels.live_only)
-        self.graphs = StepGraphs(self.network, sizes, self.lanes, turns, graphed)
+        self.graphs = StepGraphs(self.network, sizes, self.lanes, graphed)
         channels = config.generator.noise_channels
         self._noise = Upload((slots, NOISE_BLOCK, channels), torch.float32, self.lanes, turns)
         self._redrawn = Upload((slots,), torch.long, self.lanes, turns)
-        self._decoded = Upload((2 * slots,), torch.long, self.lanes, 8)
-        self._placed = Upload((slots,), torch.long, self.lanes, 8)
         self._codes = Download(torch.int32, slots, self.lanes)
         self._looks = Download(torch.float32, slots * 64, self.lanes)
-        self._pcm = Download(torch.float32, slots * codec.config.hop_length * 4, self.lanes)
-        self.decoder.place = self._place
+        self.speech = DeviceCodec(codec, self.state.latents, self._mean, self._std, self.lanes, graphed)
         self._info = RunnerInfo(
             slots=slots,
             positions=held,
@@ -125,6 +122,7 @@ class DeviceRunner:
             stream_bytes=EngineState.stream_bytes(sled, held),
         )
         self.lag = lag
+        self.lanes.begin()
 
     @property
     def info(self) -> RunnerInfo:
@@ -132,27 +130,15 @@ class DeviceRunner:
 
     @torch.inference_mode()
     def prepare(self) -> int:
-        """Capture every graph and run the codec once for each batch, before the first `open`: whatever is slow only
-        once is over when readiness is reported. Returns the number of graphs."""
+        """Capture every graph before the first `open`, so that whatever is slow only once is over when readiness is
+        reported. Returns the number of graphs."""
         with self.lanes.steps():
-            self.graphs.capture()
+            self.graphs.prepare()
+        with self.lanes.codec():
+            self.speech.prepare()
         if self.device.type == "cuda":
-            with self.lanes.codec():
-                self._warm_codec()
             torch.cuda.synchronize(self.device)
-        return self.graphs.captured
-
-    def _warm_codec(self) -> None:
-        first, batch = self._info.first_chunk_frames, 1
-        while True:
-            slots = list(range(batch))
-            self.decoder.reset(slots)
-            for count in (first, 4):
-                self.decoder.decode([torch.zeros(count, self._info.latent_dim, device=self.device)] * batch, slots)
-            self.decoder.reset(slots)
-            if batch == self._info.slots:
-                return
-            batch = min(2 * batch, self._info.slots)
+        return len(self.graphs.graphs) + len(self.speech.graphs)
 
     @torch.inference_mode()
     def open(self, slot: int, request: SynthesisRequest) -> None:
@@ -161,15 +147,15 @@ class DeviceRunner:
         state.noise[slot].manual_seed(request.seed)
         state.used[slot], state.filled[slot] = NOISE_BLOCK, 0
         threshold = OFFLINE_STOP_THRESHOLD if request.mode is Mode.OFFLINE else STREAMING_STOP_THRESHOLD
-        # A decode of the slot's last stream may still be reading its latents.
-        with self.lanes.steps(after_codec=True):
+        # A decode for the slot's last stream may still be reading its latents, if that was cancelled.
+        with self.lanes.steps(after=self.speech.last_decode(slot)):
             state.scale[slot] = request.cfg_scale
             state.stop_at[slot] = math.log(threshold / (1 - threshold))
             if request.prompt is not None:
                 prompt = send_once(request.prompt.latents, self.device)
                 state.latents[slot, : request.prompt.frames] = (prompt - self._mean) / self._std
                 state.filled[slot] = request.prompt.frames
-        self.decoder.reset([slot])
+        self.speech.reset(slot)
         self._text_at.pop(slot, None)
         self._looked.pop(slot, None)
         if request.follow_text and self._alignment is not None:
@@ -192,18 +178,18 @@ class DeviceRunner:
                 self.graphs.read(Pack.of([work], self._counters))
             self._advance([work])
             with self.lanes.codec():
-                self.decoder.decode([send_once(prompt.latents, self.device)], [slot], [False])
+                self.speech.enter(slot, prompt.latents)
             if prompt.once:
                 return
             with self.lanes.steps():
                 kept = self.state.cache.snapshot(rows)
             with self.lanes.codec():
-                self._prefixes.put(key, Prefix(kept, self.decoder.snapshot(slot)))
+                self._prefixes.put(key, Prefix(kept, self.speech.snapshot(slot)))
             return
         with self.lanes.steps():
             self.state.cache.restore(rows, held.rows)
         with self.lanes.codec():
-            self.decoder.restore(slot, held.decoder)
+            self.speech.restore(slot, held.decoder)
 
     def close(self, slot: int) -> None:
         """Nothing to undo: opening a slot resets all that it holds."""
@@ -235,42 +221,16 @@ class DeviceRunner:
         return self.launch_decode(work).wait()
 
     @torch.inference_mode()
-    def launch_decode(self, work: Sequence[DecodeWork]) -> Landing[list[Float32]]:
+    def launch_decode(self, work: Sequence[DecodeWork]) -> Waves:
         """Queue a decode of frames whose outcomes are known, hence written; it waits for no step."""
-        hop = self._info.hop
         with self.lanes.codec():
-            waves = self.decoder.decode(self._chunks(work), [w.slot for w in work], [w.final for w in work])
-            ends = np.cumsum([w.count * hop for w in work])[:-1]
-            joined = torch.cat(waves) if waves else torch.zeros(0, device=self.device)
-            return self._pcm.start(joined, lambda flat: list(np.split(flat, ends)))
+            return self.speech.launch(work)
 
     @torch.inference_mode()
     def latents(self, slot: int, start: int, count: int) -> Float32:
         with self.lanes.codec():
-            kept = self.state.latents[slot, start : start + count] * self._std + self._mean
-            landing = self._pcm.start(kept.flatten(), lambda flat: flat.reshape(count, self._info.latent_dim))
+            landing = self.speech.latents(slot, start, count)
         return landing.wait()
-
-    def _chunks(self, work: Sequence[DecodeWork]) -> list[Tensor]:
-        """Codec latents `[count, D]` for each piece of work: one gather for each count."""
-        by_count: dict[int, list[int]] = {}
-        for index, w in enumerate(work):
-            by_count.setdefault(w.count, []).append(index)
-        chunks: list[Tensor] = [self._mean] * len(work)
-        for count, members in by_count.items():
-            host = self._decoded.host()
-            host[: 2 * len(members)] = [work[i].slot for i in members] + [work[i].start for i in members]
-            slots, starts = self._decoded.send(2 * len(members)).view(2, -1).unbind(0)
-            frames = starts[:, None] + torch.arange(count, device=self.device)
-            gathered = self.state.latents[slots[:, None], frames] * self._std + self._mean
-            for index, chunk in zip(members, gathered.unbind(0), strict=True):
-                chunks[index] = chunk
-        return chunks
-
-    def _place(self, slots: Sequence[int]) -> Tensor:
-        """Slots of one batch as an index of its own: several batches may be under way."""
-        self._placed.host()[: len(slots)] = slots
-        return self._placed.send(len(slots)).clone()
 
     def _parts(self, rows: Sequence[RowWork]) -> Iterator[Sequence[RowWork]]:
         """Rows in groups whose columns fit the step's buffer: only very many long texts at once need two."""
@@ -293,11 +253,11 @@ class DeviceRunner:
                 last = pack.columns[told][5]
                 past = last + 1 - len(row.conditional)
                 text += (past + k for k, column in enumerate(row.conditional) if column >= 0)
-                watched.append(Watched(told, 2 * row.slot, last, send_once(np.array(text), self.device)))
+                watched.append(Watched(told, 2 * row.slot, last, _place(text, self.device)))
                 slots.append(row.slot)
         if not watched or self._alignment is None:
             return []
-        watch = TextWatch(self._alignment, watched)
+        watch = TextWatch(self._alignment, watched, _place)
         layer, network = self.sled.layers[watch.layer], self.network
         watch.see(layer, seen, self.state.cache.keys[watch.layer], network.cos, network.sin)
         ends = np.cumsum([look.shape[0] for look in watch.looks])[:-1]
@@ -330,6 +290,10 @@ class DeviceRunner:
         for block, new in zip(state.blocks, made.blocks, strict=True):
             block[index] = new
         state.final[index] = made.final
+
+
+def _place(numbers: Sequence[int], device: torch.device) -> Tensor:
+    return send_once(np.array(numbers, dtype=np.int64), device)
 
 
 def _outcomes(codes: Array) -> list[RowOutcome]:

@@ -33,6 +33,8 @@ from sled_tts.server.errors import EngineError, NotReadyError, SlowReaderError
 
 log = logging.getLogger(__name__)
 
+_DECODES_UNDER_WAY = 4
+
 
 @dataclass
 class Engine:
@@ -75,7 +77,8 @@ class Engine:
                 self._launch(chosen)
             lag = self.device.lag if chosen else 0
             self._settle(lag)
-            self._hear(lag)
+            # Decodes are heard as soon as they are done; a few may take longer than a step.
+            self._hear(_DECODES_UNDER_WAY if lag else 0)
         finally:
             self.stats.in_use = self.pool.in_use
             self.flush()
@@ -266,13 +269,16 @@ class Engine:
         self.stats.step_time.observe(took)
 
     def _decode(self, streams: Sequence[Stream]) -> None:
-        for stream, error in self.delivery.launch(streams):
-            self._end(stream, Failed(error))
+        self._decode_failed(self.delivery.launch(streams))
+
+    def _decode_failed(self, failed: Sequence[tuple[Stream, EngineError]]) -> None:
+        for stream, error in failed:
+            if not stream.over:  # several of its decodes may have failed
+                self._end(stream, Failed(error))
 
     def _hear(self, leave: int) -> None:
         """Hand out what has been decoded, then end the streams that have no more to come."""
-        for stream, error in self.delivery.collect(leave):
-            self._end(stream, Failed(error))
+        self._decode_failed(self.delivery.collect(leave))
         waiting, self._ending = self._ending, []
         for stream in waiting:
             if stream.over:

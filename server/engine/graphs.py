@@ -7,24 +7,23 @@ size, and every step where graphs are missing, runs the same function operator b
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from sled_tts.server.engine.captured import Captured
 from sled_tts.server.engine.columns import COLUMN_FIELDS, STREAM_FIELDS, Pack
 from sled_tts.server.engine.packed import PackedNetwork, StepInputs
 from sled_tts.server.engine.transfers import Lanes, Upload
 
-log = logging.getLogger(__name__)
-
 _SHALLOWEST = 256
 # Reading without sampling goes in parts, which bounds what plain torch's attention gathers.
 _READ_COLUMNS = 64
+# A step's, and those of prompts that are read between two steps.
+_PENDING_PACKS = 16
 
 
 @dataclass(frozen=True)
@@ -67,28 +66,23 @@ class Sizes:
 
 
 class StepGraphs:
-    """Runs packs through a `PackedNetwork`, by graphs where they could be captured."""
+    """Runs packs through a `PackedNetwork`, by graphs where they could be captured. Call it on the steps' lane."""
 
-    def __init__(self, network: PackedNetwork, sizes: Sizes, lanes: Lanes, turns: int, graphed: bool) -> None:
-        self.network, self.sizes, self.lanes, self.graphed = network, sizes, lanes, graphed
+    def __init__(self, network: PackedNetwork, sizes: Sizes, lanes: Lanes, graphed: bool) -> None:
+        self.network, self.sizes = network, sizes
         state = network.state
         self._padding = (state.padding_row, len(state.used) - 1)
         # Any one row fits, a prompt of every position in both of its cache rows included.
         self.most = max(sizes.columns[-1], 2 * state.cache.capacity + 2)
         length = COLUMN_FIELDS * self.most + STREAM_FIELDS * (self.most // 2)
-        self._upload = Upload((length,), torch.long, lanes, turns)
-        self._captured: dict[tuple[int, int], tuple[torch.cuda.CUDAGraph, tuple[Tensor, Tensor]]] = {}
-        self._pool: tuple[int, int] | None = None
+        self._upload = Upload((length,), torch.long, lanes, _PENDING_PACKS)
+        self.graphs: Captured[tuple[int, int], tuple[Tensor, Tensor]] = Captured("steps", lanes, graphed)
 
     def step(self, pack: Pack) -> tuple[Tensor, Tensor]:
         """As `PackedNetwork.step`, valid until the next one; the pack's streams and columns come first."""
         size = self.sizes.fit(pack)
         inputs = self._send(pack, size)
-        if size not in self._captured:
-            return self.network.step(inputs)
-        graph, made = self._captured[size]
-        graph.replay()
-        return made
+        return self.graphs.run(size, lambda: self.network.step(inputs))
 
     def read(self, pack: Pack) -> None:
         """Append a pack's columns without sampling anything."""
@@ -102,41 +96,17 @@ class StepGraphs:
         self._upload.send(used)
         return StepInputs.view(self._upload.target, columns, columns // 2, depth)
 
-    @property
-    def captured(self) -> int:
-        return len(self._captured)
-
-    def capture(self) -> None:
-        """Capture every size; what a capture computes lands in the padding row and slot. Where that fails, a log line
-        says so and steps run operator by operator."""
-        if not self.graphed:
+    def prepare(self) -> None:
+        """Capture every size; what a capture computes lands in the padding row and slot. Then read packs of every
+        larger size once, since kernels are compiled for how a column's positions are shared out."""
+        self.graphs.capture((size, self._work(size)) for size in self.sizes.all())
+        if not self.sizes.live_only:
             return
-        began = time.perf_counter()
-        try:
-            self._pool = torch.cuda.graph_pool_handle()
-            for size in self.sizes.all():
-                self._capture(size)
-        except Exception as error:
-            log.warning("CUDA graphs could not be captured, steps run without them: %s", error)
-            self._captured.clear()
-            self.graphed = False
-            torch.cuda.synchronize(self.lanes.device)
-            return
-        log.info("%d graphs captured in %.1f s", self.captured, time.perf_counter() - began)
+        columns = 2
+        while columns <= self.most:
+            self.network.read(self._send(Pack(), (columns, self.sizes.depths[-1])))
+            columns *= 2
 
-    def _capture(self, size: tuple[int, int]) -> None:
+    def _work(self, size: tuple[int, int]) -> Callable[[], tuple[Tensor, Tensor]]:
         inputs = self._send(Pack(), size)
-        # Kernels are compiled and libraries make their workspaces on first use, which a capture must not see.
-        for _ in range(2):
-            self.network.step(inputs)
-        torch.cuda.synchronize(self.lanes.device)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may use the device meanwhile: another checkpoint's engine, or a voice being encoded.
-        with torch.cuda.graph(
-            graph,
-            pool=self._pool,
-            stream=torch.cuda.current_stream(self.lanes.device),
-            capture_error_mode="thread_local",
-        ):
-            made = self.network.step(inputs)
-        self._captured[size] = (graph, made)
+        return lambda: self.network.step(inputs)

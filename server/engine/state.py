@@ -73,6 +73,8 @@ class EngineState:
         held = item if sled.cache_dtype is None else sled.cache_dtype.itemsize
         kv = 2 * 2 * config.num_hidden_layers * config.num_attention_heads * config.head_dim * positions * held
         noise = NOISE_BLOCK * (3 * config.generator.depth + 2) * config.generator.width * item
+        if held == 1:  # a scale for each head of each position
+            kv += 2 * 2 * config.num_hidden_layers * config.num_attention_heads * positions * 4
         return kv + 4 * positions * config.latent_dim + noise
 
     @property

@@ -30,12 +30,15 @@ class Lanes:
         self.device = device
         self._streams: dict[str, torch.cuda.Stream] = {}
         if device.type == "cuda":
-            # Weights and buffers were made on the default stream.
-            torch.cuda.synchronize(device)
             self._streams = {
                 "steps": torch.cuda.Stream(device, priority=-1),
                 "codec": torch.cuda.Stream(device, priority=0),
             }
+
+    def begin(self) -> None:
+        """Wait for weights and buffers, which are made on the default stream. Call when all have been made."""
+        if self._streams:
+            torch.cuda.synchronize(self.device)
 
     @contextmanager
     def _on(self, name: str) -> Iterator[None]:
@@ -46,10 +49,10 @@ class Lanes:
         with torch.cuda.device(self.device), torch.cuda.stream(stream):
             yield
 
-    def steps(self, after_codec: bool = False) -> Any:
-        """A context whose work is queued behind all steps; `after_codec`: also behind what the codec is doing now."""
-        if after_codec and self._streams:
-            self._streams["steps"].wait_stream(self._streams["codec"])
+    def steps(self, after: torch.cuda.Event | None = None) -> Any:
+        """A context whose work is queued behind all steps, and behind an event of the codec's."""
+        if after is not None:
+            self._streams["steps"].wait_event(after)
         return self._on("steps")
 
     def codec(self) -> Any:

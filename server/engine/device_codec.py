@@ -1,0 +1,147 @@
+"""The codec beside the steps: batches of equal cells, decoded on a lane of their own, by graphs where there are any.
+
+Every cell of `chunks.ChunkPolicy` but an utterance's last has one of three lengths, so three graphs for each batch size
+are all that is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sled_tts.model.codec.codec import Codec
+from sled_tts.model.codec.streaming import SlotState
+from sled_tts.server.engine.captured import Captured
+from sled_tts.server.engine.chunks import ChunkPolicy
+from sled_tts.server.engine.request import Float32
+from sled_tts.server.engine.transfers import Array, Download, Landing, Lanes, Upload, send_once
+from sled_tts.server.engine.work import DecodeWork
+
+_PENDING_BATCHES = 8
+
+Cell = tuple[int, int, bool]
+"""Rows of a batch, latents of each, and whether they begin an utterance."""
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Decodes under way, and which pieces of work each of them answers."""
+
+    parts: Sequence[tuple[Sequence[int], Landing[list[Float32]]]] = field(repr=False)
+
+    @property
+    def done(self) -> bool:
+        return all(landing.done for _, landing in self.parts)
+
+    def wait(self) -> list[Float32]:
+        found: dict[int, Float32] = {}
+        for members, landing in self.parts:
+            found.update(zip(members, landing.wait(), strict=True))
+        return [found[index] for index in range(len(found))]
+
+
+class DeviceCodec:
+    """Decodes `latents [slots + 1, positions, D]`, the network's, in place; the last slot absorbs padding."""
+
+    def __init__(self, codec: Codec, latents: Tensor, mean: Tensor, std: Tensor, lanes: Lanes, graphed: bool) -> None:
+        self.slots = latents.shape[0] - 1
+        self.decoder = codec.streaming_decoder(self.slots + 1)
+        self._latents, self._mean, self._std, self._lanes = latents, mean, std, lanes
+        self._hop, self._first = codec.config.hop_length, codec.config.first_chunk_frames
+        policy = ChunkPolicy(self._first)
+        self._lengths = ((self._first, True), (policy.unit, False), (policy.primed_first, False))
+        self._where = Upload((2 * (self.slots + 1),), torch.long, lanes, _PENDING_BATCHES)
+        self._pcm = Download(torch.float32, self.slots * self._hop * max(self._first, policy.unit), lanes)
+        self.graphs: Captured[Cell, Tensor] = Captured("codec", lanes, graphed)
+        # The last decode of each slot, for whoever is about to overwrite its latents.
+        self._marks: dict[int, torch.cuda.Event | None] = {}
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Powers of two up to all slots."""
+        sizes = [1]
+        while sizes[-1] < self.slots:
+            sizes.append(min(2 * sizes[-1], self.slots))
+        return tuple(sizes)
+
+    def prepare(self) -> None:
+        """Capture every batch of every cell; without graphs, run them once. Call on the codec's lane."""
+
+        def works() -> Iterator[tuple[Cell, Callable[[], Tensor]]]:
+            for rows in reversed(self.batches):
+                for count, fresh in self._lengths:
+                    where = self._send([self.slots] * rows, [0] * rows)
+                    yield (rows, count, fresh), self._work(where, count, fresh)
+
+        self.graphs.capture(works())
+        if not len(self.graphs) and self._lanes.device.type == "cuda":
+            for _, work in works():
+                work()
+
+    def launch(self, work: Sequence[DecodeWork]) -> Waves:
+        """Queue a decode of frames that have been written. Call on the codec's lane."""
+        groups: dict[tuple[int, bool], list[int]] = {}
+        for index, w in enumerate(work):
+            fresh = self.decoder.state.fresh[w.slot]
+            if fresh and w.count < self._first and not w.final:
+                raise ValueError(f"the first chunk of a stream needs {self._first} latents, got {w.count}")
+            groups.setdefault((w.count, fresh), []).append(index)
+        parts = []
+        for (count, fresh), members in groups.items():
+            slots, starts = [work[i].slot for i in members], [work[i].start for i in members]
+            rows = next(b for b in self.batches if b >= len(members))
+            if not self.graphs.has((rows, count, fresh)):
+                rows = len(members)
+            missing = rows - len(members)
+            where = self._send(slots + [self.slots] * missing, starts + [0] * missing)
+            waves = self.graphs.run((rows, count, fresh), self._work(where, count, fresh))
+            parts.append((members, self._pcm.start(waves[: len(members)].flatten(), _split(len(members)))))
+            for slot in slots:
+                self.decoder.state.fresh[slot] = False
+        mark = self._lanes.mark()
+        self._marks.update((w.slot, mark) for w in work)
+        return Waves(parts)
+
+    def last_decode(self, slot: int) -> torch.cuda.Event | None:
+        """When the last decode of a slot's latents will be over."""
+        return self._marks.pop(slot, None)
+
+    def reset(self, slot: int) -> None:
+        self.decoder.reset([slot])
+
+    def enter(self, slot: int, latents: Float32) -> None:
+        """Decode the codec latents `[S, D]` of a prompt, whose sound nobody hears. Call on the codec's lane."""
+        self.decoder.run(send_once(latents, self._latents.device)[None], self._send([slot], [0])[:1].clone(), True)
+        self.decoder.state.fresh[slot] = False
+
+    def snapshot(self, slot: int) -> SlotState:
+        return self.decoder.snapshot(slot)
+
+    def restore(self, slot: int, held: SlotState) -> None:
+        self.decoder.restore(slot, held)
+
+    def latents(self, slot: int, start: int, count: int) -> Landing[Float32]:
+        """Codec latents `[count, D]` of a slot. Call on the codec's lane."""
+        kept = self._latents[slot, start : start + count] * self._std + self._mean
+        return self._pcm.start(kept.flatten(), lambda flat: flat.reshape(count, -1))
+
+    def _send(self, slots: Sequence[int], starts: Sequence[int]) -> Tensor:
+        """Slots, then starts, `[2 * rows]` at a fixed address."""
+        self._where.host()[: 2 * len(slots)] = [*slots, *starts]
+        return self._where.send(2 * len(slots))
+
+    def _work(self, where: Tensor, count: int, fresh: bool) -> Callable[[], Tensor]:
+        def work() -> Tensor:
+            slots, starts = where.view(2, -1).unbind(0)
+            frames = starts[:, None] + torch.arange(count, device=where.device)
+            return self.decoder.run(self._latents[slots[:, None], frames] * self._std + self._mean, slots, fresh)
+
+        return work
+
+
+def _split(rows: int) -> Callable[[Array], list[Float32]]:
+    return lambda flat: list(np.split(flat, rows))
