@@ -26,7 +26,7 @@ from sled_tts.model.training.display import ended_clearly, run_display
 from sled_tts.model.training.loop import SledTraining, StepReport, train_sled
 from sled_tts.model.training.pipeline import Pipeline
 from sled_tts.model.training.polish import Polish, PolishReport, polish_decoder
-from sled_tts.model.training.recipe import find_recipe, read_recipe, with_data, with_paths_from
+from sled_tts.model.training.recipe import find_recipe, read_recipe, with_codec, with_data, with_paths_from
 from sled_tts.model.training.synthetic import synthesise_corpus
 from sled_tts.model.training.workers import Workers
 
@@ -59,6 +59,7 @@ def run(
     context: typer.Context,
     config: Annotated[str | None, typer.Option(help="A recipe (TOML), or the name of one that comes along.")] = None,
     data: Annotated[Path | None, typer.Option(help="Train on this manifest, shard folder or text instead.")] = None,
+    codec: Annotated[Path | None, typer.Option(help="Take this codec instead of training one.")] = None,
     work: Annotated[Path, typer.Option(help="Working folder of the recipe.")] = Path("work"),
     device: Annotated[str | None, typer.Option(help="cpu, or cuda by default where there is one.")] = None,
 ) -> None:
@@ -71,6 +72,7 @@ def run(
         path = find_recipe(config)
         recipe = with_paths_from(read_recipe(path), path.resolve().parent)
         recipe = recipe if data is None else with_data(recipe, data)
+        recipe = recipe if codec is None else with_codec(recipe, codec)
         workers = Workers.from_environment(device)
         with run_display(recipe.training.steps, quiet=not workers.leads) as display:
             folder = Pipeline(recipe, work, workers, display.say, display.report, display.step).run()

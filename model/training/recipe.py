@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ConfigError, ModelError
@@ -47,6 +48,7 @@ class CodecRecipe:
     """A codec to train, or `source`: a folder with one that exists, whose shape `config` must be.
 
     `quantised`: the network learns the codes' summed embeddings, as the published ones do, not the encoder's output.
+    `polish`: its decoder against a discriminator; `tune`: the same once more after the network, on its samples.
     """
 
     source: str | None = None
@@ -54,6 +56,7 @@ class CodecRecipe:
     config: CodecConfig = field(default_factory=CodecConfig)
     training: CodecTraining = field(default_factory=CodecTraining)
     polish: Polish | None = None
+    tune: Polish | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,12 @@ def with_data(recipe: Recipe, source: Path) -> Recipe:
     return replace(recipe, data=replace(data, manifests=(str(source),)))
 
 
+def with_codec(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with a codec that exists instead of one to train. Raises CheckpointError when it cannot be read."""
+    ready = CodecRecipe(str(folder), recipe.codec.quantised, Codec.load(folder).config, recipe.codec.training)
+    return replace(recipe, codec=ready)
+
+
 def read_recipe(path: Path) -> Recipe:
     """Raises ConfigError that names the file and the key: one that does not exist, is missing or has a wrong value."""
     try:
@@ -159,10 +168,17 @@ def check_recipe(recipe: Recipe) -> None:
     data, codec = recipe.data, recipe.codec
     if (bool(data.manifests), bool(data.texts), bool(data.shards)).count(True) != 1:
         raise ModelError("data needs either manifests or texts or shards", param="data.manifests")
+    if recipe.sled.latent_dim != codec.config.dimension:
+        raise ModelError(
+            f"sled.latent_dim is {recipe.sled.latent_dim}, the codec's latents have {codec.config.dimension}",
+            param="sled.latent_dim",
+        )
     if data.shards is not None and codec.source is None:
-        raise ModelError("shards need the codec they were encoded with; name its folder", param="codec.source")
-    if data.shards is not None and codec.polish is not None:
-        raise ModelError("a codec is polished on recordings, and shards have none", param="codec.polish")
+        why = "shards need the codec they were encoded with: set codec.source, or --codec"
+        raise ModelError(why, param="codec.source")
+    for name in ("polish", "tune"):
+        if data.shards is not None and getattr(codec, name) is not None:
+            raise ModelError("a decoder is trained on recordings, and shards have none", param=f"codec.{name}")
 
 
 def _check_keys(kind: Any, data: Mapping[str, Any], file: str, prefix: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from torch import Tensor
+from typer.testing import CliRunner
 
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
@@ -28,7 +29,9 @@ from tests.model.factories import tiny
 
 pytest.importorskip("lhotse", reason="the train extra is not installed")
 
-from sled_tts.model.training.data.encode import Encoder, Encoding
+from sled_tts.model.training.data.cli import app
+from sled_tts.model.training.data.encode import Encoder
+from sled_tts.model.training.data.plan import Encoding
 from sled_tts.model.training.data.shards import ShardIndex, read_shard
 from sled_tts.model.training.data.streaming import ShardCorpus, shard_texts
 from sled_tts.model.training.recordings import Preparation
@@ -299,3 +302,31 @@ def test_a_disk_that_fills_up_leaves_whole_shards_only(
     with pytest.raises(ModelError, match=r"could not write .*shard-00001\.safetensors"):
         Encoder(manifest, tmp_path, codec, CODES).run()
     assert contents(tmp_path) == before
+
+
+def command(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_on_the_command_line(manifest: Path, codec: Codec, tmp_path: Path) -> None:
+    codec.save(tmp_path / "codec")
+    encode = ("encode", manifest, tmp_path / "out", "--codec", tmp_path / "codec", "--shard-mb", 0.0003)
+    status, said = command(*encode, "--share", "1/2")
+    assert status == 0
+    assert "the index follows" in said
+    assert command("check", tmp_path / "out")[0] == 1
+    status, said = command(*encode)
+    assert status == 0
+    assert f"{CUTS} utterances" in said
+    assert command("check", tmp_path / "out")[0] == 0
+    (tmp_path / "out" / "shard-00000.safetensors").write_bytes(b"")
+    status, said = command("check", tmp_path / "out")
+    assert status == 1
+    assert "1 of" in said
+    for wrong, why in ((("--share", "2/2"), "share must be I/N"), (("--store", "mp3"), "store must be one of")):
+        status, said = command(*encode, *wrong)
+        assert status == 1
+        assert why in said
