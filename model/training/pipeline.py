@@ -21,13 +21,14 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import Tokenizer, train_tokenizer
+from sled_tts.model.training.aligned import write_aligned_samples
 from sled_tts.model.training.batches import Corpus, TrainingData, encode_corpus
 from sled_tts.model.training.board import Board
 from sled_tts.model.training.codec_loop import CodecReport, train_codec
 from sled_tts.model.training.data.shards import ShardIndex, codec_sha256
 from sled_tts.model.training.data.streaming import ShardCorpus, shard_texts
 from sled_tts.model.training.loop import StepReport, train_sled
-from sled_tts.model.training.polish import PolishReport, polish_decoder
+from sled_tts.model.training.polish import Polish, PolishReport, polish_decoder
 from sled_tts.model.training.recipe import Recipe, check_recipe
 from sled_tts.model.training.resume import flush
 from sled_tts.model.training.speakers import find_voice
@@ -68,6 +69,9 @@ class Pipeline:
             self.say("network ...")
         self._sled()
         if self.workers.leads:
+            if self.recipe.codec.tune is not None:
+                self._stage("aligned.npy", self._aligned)
+                self._stage("codec-tuned", self._tune)
             self._stage("voice", self._voice)
         return self.work / "voice"
 
@@ -133,14 +137,28 @@ class Pipeline:
         train_codec(self.work / "corpus", codec.config, codec.training, out, report=report)
 
     def _polish(self, out: Path) -> None:
-        polish = self.recipe.codec.polish
-        assert polish is not None
+        assert self.recipe.codec.polish is not None
+        self._train_decoder("codec", "codec-polished", self.recipe.codec.polish, out)
 
+    def _tune(self, out: Path) -> None:
+        assert self.recipe.codec.tune is not None
+        source = "codec-polished" if self.recipe.codec.polish is not None else "codec"
+        self._train_decoder(source, "codec-tuned", self.recipe.codec.tune, out, self.work / "aligned.npy")
+
+    def _train_decoder(self, source: str, stage: str, how: Polish, out: Path, aligned: Path | None = None) -> None:
         def report(step: PolishReport) -> None:
             figures = f"mel {step.mel:.3f}  feature {step.feature:.3f}  discriminator {step.discriminator:.3f}"
-            self.progress("codec-polished", step.step, polish.steps, figures)
+            self.progress(stage, step.step, how.steps, figures)
 
-        polish_decoder(self.work / "corpus", Codec.load(self.work / "codec"), polish, out, report=report)
+        codec = Codec.load(self.work / source)
+        polish_decoder(self.work / "corpus", codec, how, out, aligned=aligned, report=report)
+
+    def _aligned(self, out: Path) -> None:
+        data, training = self._data(), self.recipe.training
+        assert isinstance(data, Corpus)
+        model = self._trained().to(self.workers.device)
+        made = write_aligned_samples(model, data, out, prompts=training.prompts, seed=training.seed)
+        self.say(f"{made} samples of the network")
 
     def _latents(self, out: Path) -> None:
         codec = Codec.load(self.work / "codec")
@@ -209,13 +227,17 @@ class Pipeline:
             if board is not None:
                 board.close()
 
+    def _trained(self) -> Sled:
+        model = Sled(self.recipe.sled)
+        load_sled_state(model, load_file(self.work / "sled.safetensors"))
+        return model.eval()
+
     def _voice(self, out: Path) -> None:
         recipe, data = self.recipe, self._data()
         middle = recipe.codec.config.frame_rate * sum(_PROMPT_S) / 2
-        model = Sled(recipe.sled)
-        load_sled_state(model, load_file(self.work / "sled.safetensors"))
-        polished = self.work / "codec-polished"
-        codec = Codec.load(polished if polished.exists() else self.work / "codec")
+        model = self._trained()
+        made = [path for name in ("codec-tuned", "codec-polished", "codec") if (path := self.work / name).exists()]
+        codec = Codec.load(made[0])
         out.mkdir(parents=True, exist_ok=True)
         extras = {
             "name": recipe.voice.name,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.errors import ModelError
 from sled_tts.model.training.balancer import Balancer
+from sled_tts.model.training.data.shards import file_sha256
 from sled_tts.model.training.discriminator import (
     Judgement,
     MultiScaleStftDiscriminator,
@@ -33,7 +34,8 @@ from sled_tts.model.training.synthetic import read_audio
 
 @dataclass(frozen=True)
 class Polish:
-    """Hyper-parameters. Weights are shares of the gradient (see `Balancer`); `noise` is added to the latents."""
+    """Hyper-parameters. Weights are shares of the gradient (see `Balancer`); `noise` is added to the latents.
+    `aligned_share`: how many spans read the network's samples where there are some (see `aligned.py`)."""
 
     steps: int = 4000
     batch: int = 8
@@ -47,6 +49,7 @@ class Polish:
     adversarial_weight: float = 2.0
     feature_weight: float = 2.0
     noise: float = 0.2
+    aligned_share: float = 0.7
     critic_every: int = 2
     warmup: int = 100
     save_every: int = 500
@@ -80,10 +83,13 @@ def polish_decoder(
     training: Polish,
     out: Path,
     *,
+    aligned: Path | None = None,
     report: Callable[[PolishReport], None] | None = None,
 ) -> Codec:
-    """Train `codec.decoder` in place on `corpus`; saves to `out` every `save_every` steps, and to `<out>.run` what is
-    needed to go on, until the end: a run that finds it ends bit for bit as it would have without the interruption.
+    """Train `codec.decoder` in place on `corpus`, and on what `write_aligned_samples` made of it (`aligned`).
+
+    Saves to `out` every `save_every` steps, and to `<out>.run` what is needed to go on, until the end: a run that finds
+    it ends bit for bit as it would have without the interruption.
 
     Raises ModelError on a loss that is not finite, when the disk is full, and for a `.run` file of a run with other
     settings; what was saved last stays as it was.
@@ -101,7 +107,8 @@ def polish_decoder(
     run = RunState(
         0, {"codec": codec, "judge": judge, "optimiser": optimiser, "critic": critic, "balancer": balancer}
     )
-    settings = _settings(training, codec, len(audio))
+    samples = None if aligned is None else np.load(aligned, mmap_mode="r")
+    settings = _settings(training, codec, len(audio), aligned)
     resume = out.with_name(out.name + ".run")
     if resume.exists():
         run.restore(resume, settings)
@@ -119,7 +126,12 @@ def polish_decoder(
         want = torch.from_numpy(np.stack([audio[a : a + frames * hop] for a in first]).astype(np.float32) / 32768)
         with torch.no_grad():
             latents = codec.encoder(want[:, None])
-        got = codec.decoder(latents + training.noise * torch.rand(len(want), 1, 1) * torch.randn_like(latents))[:, 0]
+        latents = latents + training.noise * torch.rand(len(want), 1, 1) * torch.randn_like(latents)
+        if samples is not None:
+            for row in np.flatnonzero(rng.random(len(first)) < training.aligned_share):
+                span = samples[first[row] // hop : first[row] // hop + frames]
+                latents[row] = torch.from_numpy(span.astype(np.float32)).T
+        got = codec.decoder(latents)[:, 0]
         if step % training.critic_every == 0 or not trained:
             critic_loss = discriminator_loss(_judge(judge, want * level), _judge(judge, got.detach() * level))
             judged = float(critic_loss.detach())
@@ -155,13 +167,14 @@ def polish_decoder(
     return codec
 
 
-def _settings(training: Polish, codec: Codec, samples: int) -> dict[str, Any]:
+def _settings(training: Polish, codec: Codec, samples: int, aligned: Path | None) -> dict[str, Any]:
     """What must be the same for a run to go on as it began; the decoder is not, for it is what changes."""
     fixed = torch.cat([p.detach().flatten() for p in codec.encoder.parameters()])
     plain = asdict(training)
     del plain["save_every"], plain["report_every"]
     return {name: repr(value) for name, value in plain.items()} | {
-        "config": repr(codec.config), "encoder": f"{float(fixed.square().sum()):.4g}", "corpus": f"{samples} samples"
+        "config": repr(codec.config), "encoder": f"{float(fixed.square().sum()):.4g}", "corpus": f"{samples} samples",
+        "aligned": None if aligned is None else file_sha256(aligned),
     }  # fmt: skip
 
 

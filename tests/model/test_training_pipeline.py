@@ -20,7 +20,7 @@ from sled_tts.model.errors import ConfigError, ModelError
 from sled_tts.model.evaluation.voice import speak
 from sled_tts.model.training.loop import StepReport
 from sled_tts.model.training.pipeline import Pipeline
-from sled_tts.model.training.recipe import CodecRecipe, Recipe, find_recipe, read_recipe, with_data, with_paths_from
+from sled_tts.model.training.recipe import Recipe, find_recipe, read_recipe, with_codec, with_data, with_paths_from
 from sled_tts.model.training.workers import Workers
 
 pytest.importorskip("lhotse", reason="the train extra is not installed")
@@ -56,6 +56,15 @@ windows = [128]
 filters = 2
 save_every = 2
 report_every = 1
+[codec.tune]
+steps = 6
+warmup = 2
+batch = 2
+seconds = 0.2
+windows = [128]
+filters = 2
+save_every = 2
+report_every = 1
 [tokenizer]
 vocab_size = 270
 [sled]
@@ -76,6 +85,8 @@ positions = 400
 save_every = 3
 report_every = 1
 prompts = { share = 0.8, max_frames = 400 }
+metric_from = 4
+metric_batches = 2
 [voice]
 name = "tiny"
 voices = ["kim"]
@@ -135,7 +146,9 @@ def test_a_recipe_ends_in_a_voice_that_speaks(recipe: Recipe, tmp_path: Path) ->
     assert [line for line in again if "there already" not in line] == ["network ..."], "nothing is done twice"
 
 
-@pytest.mark.parametrize("where", [("codec", 5), ("codec-polished", 5), "latents.npy ...", "voice ...", 5])
+@pytest.mark.parametrize(
+    "where", [("codec", 5), ("codec-polished", 5), "latents.npy ...", 5, "aligned.npy ...", ("codec-tuned", 5)]
+)
 def test_killed_anywhere_and_started_again_it_ends_with_the_same_bits(
     recipe: Recipe, tmp_path: Path, uninterrupted: dict[str, bytes], where: str | int | tuple[str, int]
 ) -> None:
@@ -159,7 +172,9 @@ def test_killed_anywhere_and_started_again_it_ends_with_the_same_bits(
         assert resumed[name] == content, name
 
 
-STAGES = ("corpus", "codec", "codec-polished", "latents.npy", "tokenizer", "network", "voice")
+STAGES = (
+    "corpus", "codec", "codec-polished", "latents.npy", "tokenizer", "network", "aligned.npy", "codec-tuned", "voice"
+)  # fmt: skip
 
 
 @contextmanager
@@ -200,16 +215,18 @@ def test_a_recipe_on_shards_ends_in_a_voice(recipe: Recipe, tmp_path: Path) -> N
     changed = with_data(recipe, tmp_path / "shards")
     with pytest.raises(ModelError, match="shards need the codec"):
         Pipeline(changed, tmp_path / "work", Workers()).run()
-    changed = replace(changed, codec=CodecRecipe(str(tmp_path / "codec"), config=recipe.codec.config))
+    changed = with_codec(changed, tmp_path / "codec")
     folder = Pipeline(changed, tmp_path / "work", Workers()).run()
     assert not (tmp_path / "work" / "corpus").exists()
     bundle = load_bundle(str(folder))
     assert bundle.voice("kim") is not None
     assert bundle.extras.latent_std == pytest.approx(ShardIndex.load(tmp_path / "shards").std)
     Codec(recipe.codec.config).save(tmp_path / "other")
-    changed = replace(changed, codec=CodecRecipe(str(tmp_path / "other"), config=recipe.codec.config))
     with pytest.raises(ModelError, match="encoded with another codec"):
-        Pipeline(changed, tmp_path / "again", Workers()).run()
+        Pipeline(with_codec(changed, tmp_path / "other"), tmp_path / "again", Workers()).run()
+    Codec(replace(recipe.codec.config, dimension=4)).save(tmp_path / "narrow")
+    with pytest.raises(ModelError, match=r"latent_dim is 8, the codec's latents have 4"):
+        Pipeline(with_codec(changed, tmp_path / "narrow"), tmp_path / "again", Workers()).run()
 
 
 def test_data_by_a_path_and_recipes_by_name(recipe: Recipe, tmp_path: Path) -> None:
