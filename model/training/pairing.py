@@ -61,6 +61,8 @@ class PairedBatches:
             window, first = self._starts.get(lane, (0, 0))
             place = self._open(lane, *((window, first) if first <= number else (0, 0)))
         while number >= place.first + len(place.batches):
+            # Whoever has looked ahead comes back to here.
+            self._starts[lane] = place.window, place.first
             place = self._open(lane, place.window + 1, place.first + len(place.batches))
         return place.corpus, place.batches[number - place.first]
 

@@ -58,9 +58,7 @@ def refuse_changes(path: Path, found: Mapping[str, Any], settings: Mapping[str, 
     changed = sorted(k for k in {*found, *settings} if found.get(k) != settings.get(k))
     if changed:
         names = ", ".join(f"{k} ({found.get(k)!r} then, {settings.get(k)!r} now)" for k in changed)
-        raise ModelError(
-            f"{path} was written with other settings: {names}; remove it to start anew", param=changed[0]
-        )
+        raise ModelError(f"{path} was written with other settings: {names}; remove it to start anew", param=changed[0])
 
 
 def step_randomness(seed: int, step: int) -> np.random.Generator:
@@ -106,17 +104,19 @@ def flush(file: Path) -> None:
     file.chmod(0o666 & ~mask)
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the old file, flush, then swap: an interruption or a full disk leaves the old file whole."""
-    partial = path.with_name(path.name + ".partial")
+def write_atomically(path: Path, write: Callable[[Path], object], *, shared: bool = False) -> None:
+    """Write beside the old file, flush, then swap: an interruption or a full disk leaves the old file whole.
+
+    `shared`: other processes may be writing the same; each does it under a name of its own.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial" if shared else f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         flush(partial)
         partial.replace(path)
-    except ModelError:
-        partial.unlink(missing_ok=True)
-        raise
     except Exception as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, ModelError):
+            raise
         raise ModelError(f"could not write {path}: {error}; what was there is unchanged") from error

@@ -234,6 +234,8 @@ def test_batches_are_a_function_of_their_number_wherever_one_starts(encoded: Pat
     assert len({text for batch in every for _, text in batch}) == CUTS
     assert drawn(make(), 41) == every[41]
     assert drawn(forward, 3) == every[3], "going back"
+    ahead = make()
+    assert [drawn(ahead, index) for index in (30, 36, 38, 32, 31, 33)] == [every[i] for i in (30, 36, 38, 32, 31, 33)]
     late = make()
     assert [drawn(late, index) for index in (50, 51)] == every[50:52]
     late.share(Workers())

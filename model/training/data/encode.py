@@ -105,7 +105,9 @@ class Encoder:
             raise ModelError(f"{self.manifest}: {report}", param="manifest")
         if self.encoding.store == "codes":
             books = self.codec.quantizer.codebooks.cpu().contiguous()
-            write_atomically(self.out / CODEBOOKS, lambda partial: save_file({"codebooks": books}, partial))
+            # Those who share the work may all be here at once, with the same.
+            there = self.out / CODEBOOKS
+            write_atomically(there, lambda partial: save_file({"codebooks": books}, partial), shared=True)
         write_json(path, {"settings": settings, "shards": [asdict(planned) for planned in plan]})
         return plan
 

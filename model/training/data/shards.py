@@ -140,7 +140,7 @@ def codec_sha256(codec: Codec) -> str:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"), shared=True)
 
 
 def write_shard(path: Path, store: str, items: Sequence[CorpusItem], frames: np.ndarray) -> list[str]:

@@ -91,16 +91,21 @@ def _speak_batch(speaker: Speaker, texts: Sequence[str], wavs: Sequence[Path]) -
     if texts:
         speaker.speak(texts, partial)
     for made, wav in zip(partial, wavs, strict=True):
-        if made.is_file() and _whole(made):
+        if made.is_file() and _has_sound(made):
             made.replace(wav)
         made.unlink(missing_ok=True)
 
 
-def _whole(wav: Path) -> bool:
-    """Whether there is any sound, and as much as the header promises."""
-    with wave.open(str(wav), "rb") as file:
-        promised = file.getnframes() * file.getnchannels() * file.getsampwidth()
-    return 0 < promised < wav.stat().st_size
+def _has_sound(wav: Path) -> bool:
+    """Raises ModelError when there is less in the file than its header promises."""
+    try:
+        with wave.open(str(wav), "rb") as file:
+            promised = file.getnframes() * file.getnchannels() * file.getsampwidth()
+    except (wave.Error, EOFError):
+        promised = wav.stat().st_size + 1
+    if promised > wav.stat().st_size:
+        raise ModelError(f"{wav} is cut short; is the disk full?")
+    return promised > 0
 
 
 def _run(command: list[str], script: str = "") -> str:
