@@ -25,6 +25,11 @@ _SCRIPTS = {
     "soak": "Mixed load with abrupt disconnects for a long time.",
     "interruption": "Cancel, clear, close, leave: milliseconds to the last byte, every protocol.",
     "encoders": "Audio formats: CPU time, longest call, speech held back before the first sound.",
+    "timings": "Word times against a forced aligner.",
+    "longtext": "A long text through a live server: every sentence once, memory by minute.",
+    "seams": "What a seam between two segments does to the sound.",
+    "likeness": "Cloned voices against their recordings and against other voices.",
+    "pauses": "A slow writer: nothing invented while text is missing, the same samples in the end.",
     "gpu": "Kernels and graphs against eager fp32, and the rows of a GPU.",
 }
 

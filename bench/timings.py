@@ -1,48 +1,33 @@
-"""How right word timings are: against a forced aligner, sentence by sentence, beside an even spread over the audio.
+"""How right word timings are: against a forced aligner, sentence by sentence, on the same audio in three ways.
 
-    python -m sled_tts.bench.timings --count 30
+    sled-tts bench timings --count 30
 
-Needs the `eval` extra (pocketsphinx). The aligner is itself no truth: it errs by a frame or two, more on a voice that
-it was not made for.
+`attention` are the times a server tells for a checkpoint that names its alignment heads; `sound` those it would tell
+without, from pauses and the length of words; `even` spreads a sentence over its audio by characters, afterwards. Needs
+the `eval` extra (pocketsphinx). The aligner is itself no truth: it errs by a frame or two, more on a voice that it was
+not made for.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import re
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from pocketsphinx import Decoder
 
 from sled_tts.bench.common import finish, introduce, machine, show
-from sled_tts.model.evaluation.recognition import RATE, arctic_prompts, to_recogniser
+from sled_tts.model.checkpoint import ModelExtras, load_bundle
+from sled_tts.model.evaluation.recognition import arctic_prompts, to_recogniser
+from sled_tts.model.training.alignment import Aligner, spoken_words
 from sled_tts.server.engine.request import AudioChunk, Failed, Float32, WordsSpoken, WordTiming
 from sled_tts.server.service import UtteranceOptions
-from sled_tts.server.sessions.timings import Word
+from sled_tts.server.sessions.timings import Pace, Word, WordAligner
 from sled_tts.server.wiring import LocalSpeechService, load_service
 
 _EDGE_S = 0.1
-_ALIGNER_HZ = 100
-
-
-def spelled(text: str) -> str:
-    return re.sub(r"[^a-z']", "", text.lower().replace("’", "'"))
-
-
-def align(aligner: Decoder, wave: Float32, rate: int, words: Sequence[str]) -> list[float] | None:
-    """Where each word begins, in seconds; None when the aligner does not get to the end."""
-    aligner.set_align_text(" ".join(words))
-    aligner.start_utt()
-    aligner.process_raw(to_recogniser(wave, rate), full_utt=True)
-    aligner.end_utt()
-    found = [s for s in aligner.seg() or () if not s.word.startswith(("<", "[", "("))]
-    if [re.sub(r"\(\d+\)$", "", s.word) for s in found] != list(words):
-        return None
-    return [s.start_frame / _ALIGNER_HZ - _EDGE_S for s in found]
 
 
 def even(words: Sequence[WordTiming], length_s: float) -> list[float]:
@@ -51,24 +36,51 @@ def even(words: Sequence[WordTiming], length_s: float) -> list[float]:
     return [length_s * before / sum(sizes) for before in np.cumsum([0, *sizes[:-1]])]
 
 
-async def say(service: LocalSpeechService, text: str, seed: int) -> tuple[Float32, list[WordTiming], int, float]:
-    """Audio, timings, how many words came after audio that holds their start, seconds spent."""
-    began = time.perf_counter()
+@dataclass(frozen=True)
+class Said:
+    """A sentence as it was streamed: its chunks, the words told and when, and how many of them came after audio that
+    holds their start."""
+
+    chunks: list[Float32]
+    rate: int
+    words: list[WordTiming]
+    late: int
+
+    @property
+    def wave(self) -> Float32:
+        return np.concatenate(self.chunks)
+
+
+async def say(service: LocalSpeechService, text: str, seed: int) -> Said:
     utterance = service.open_stream(UtteranceOptions(seed=seed, timings=True))
     utterance.append(text)
     utterance.close()
-    chunks, words, late = list[Float32](), list[WordTiming](), 0
-    rate = utterance.model.sampling_rate
+    said = Said([], utterance.model.sampling_rate, [], 0)
+    late, heard = 0, 0
     async for event in utterance:
         if isinstance(event, AudioChunk):
-            chunks.append(event.pcm)
+            said.chunks.append(event.pcm)
+            heard += event.pcm.size
         elif isinstance(event, WordsSpoken):
-            heard_s = sum(c.size for c in chunks) / rate
-            late += sum(word.start_s < heard_s - 1e-6 for word in event.words)
-            words += event.words
+            late += sum(word.start_s < heard / said.rate - 1e-6 for word in event.words)
+            said.words.extend(event.words)
         elif isinstance(event, Failed):
             raise event.error
-    return np.concatenate(chunks), words, late, time.perf_counter() - began
+    return replace(said, late=late)
+
+
+def by_sound(said: Said, unit_s: float) -> tuple[list[WordTiming], int]:
+    """What a server tells of the same audio when it does not know where the network looks, and how much of it late."""
+    aligner = WordAligner(said.rate, Pace(unit_s))
+    for word in said.words:
+        aligner.add(Word(word.text, word.begin, word.end), 0)
+    late, heard = 0, 0
+    for chunk in said.chunks:
+        told = aligner.hear(AudioChunk(0, chunk, 0, 0.0))
+        late += sum(word.start_s < heard / said.rate - 1e-6 for word in told)
+        heard += chunk.size
+    aligner.finish()
+    return aligner.told, late
 
 
 def summary(errors: Sequence[float]) -> dict[str, float]:
@@ -81,33 +93,59 @@ def summary(errors: Sequence[float]) -> dict[str, float]:
     }
 
 
-async def measure(service: LocalSpeechService, first: int, count: int, seed: int) -> dict[str, Any]:
-    lookup = Decoder(samprate=RATE, loglevel="FATAL")
-    aligner = Decoder(samprate=RATE, loglevel="FATAL", lm=None)
-    known = [t for t in arctic_prompts() if all(lookup.lookup_word(spelled(w)) for w in t.split())]
-    texts = known[first : first + count]
-    paces = list[float]()
-    ours, spread, late, words_seen, unaligned = list[float](), list[float](), 0, 0, 0
+@dataclass
+class Errors:
+    """Seconds by which each way is behind the aligner, for starts and for ends; how many words were told late."""
+
+    starts: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+    late: int = 0
+
+    def add(self, told: Sequence[tuple[float, float]], true: Sequence[tuple[float, float]]) -> None:
+        self.starts += [ours[0] - theirs[0] for ours, theirs in zip(told, true, strict=True)]
+        self.ends += [ours[1] - theirs[1] for ours, theirs in zip(told, true, strict=True)]
+
+    def report(self) -> dict[str, Any]:
+        return {"starts": summary(self.starts), "ends": summary(self.ends), "told_late": self.late}
+
+
+async def measure(
+    service: LocalSpeechService, extras: ModelExtras, first: int, count: int, seed: int
+) -> dict[str, Any]:
+    aligner = Aligner.create()
+    texts = [
+        text
+        for text in arctic_prompts()
+        if len(text) <= (extras.max_segment_chars or len(text))
+        and len(spoken_words(text)) == len(text.split())
+        and all(aligner.decoder.lookup_word(word) is not None for word in spoken_words(text))
+    ][first : first + count]
+    ways = {"attention": Errors(), "sound": Errors(), "even": Errors()}
+    paces, told, aligned = list[float](), 0, 0
     for number, text in enumerate(texts):
-        wave, words, behind, _ = await say(service, text, seed + number)
-        rate = service.models[0].sampling_rate
-        paces.append(wave.size / rate / sum(Word(w.text, 0, 0).units for w in words))
-        starts = align(aligner, wave, rate, [spelled(word.text) for word in words])
-        late, words_seen = late + behind, words_seen + len(words)
-        if starts is None:
-            unaligned += 1
+        said = await say(service, text, seed + number)
+        told += len(said.words)
+        length_s = said.wave.size / said.rate
+        paces.append(length_s / sum(Word(w.text, 0, 0).units for w in said.words))
+        estimated, late = by_sound(said, extras.speech_unit_s)
+        ways["attention"].late += said.late
+        ways["sound"].late += late
+        found = aligner.align(np.frombuffer(to_recogniser(said.wave, said.rate), np.int16), text)
+        if found is None or len(found.words) != len(said.words):
             continue
-        ours += [word.start_s - start for word, start in zip(words, starts, strict=True)]
-        spread += [a - b for a, b in zip(even(words, wave.size / rate), starts, strict=True)]
+        aligned += 1
+        true = [(start - _EDGE_S, end - _EDGE_S) for _, start, end in found.words]
+        spread = even(said.words, length_s)
+        ways["attention"].add([(w.start_s, w.end_s) for w in said.words], true)
+        ways["sound"].add([(w.start_s, w.end_s) for w in estimated], true)
+        ways["even"].add(list(zip(spread, [*spread[1:], length_s], strict=True)), true)
     return {
         "sentences": len(texts),
-        "not_aligned": unaligned,
+        "aligned": aligned,
+        "words": len(ways["even"].starts),
+        "words_told": told,
         "speech_unit_s": round(float(np.median(paces)), 4),
-        "words": len(ours),
-        "told_late": late,
-        "words_told": words_seen,
-        "streamed": summary(ours),
-        "even_spread_afterwards": summary(spread),
+        **{name: errors.report() for name, errors in ways.items()},
     }
 
 
@@ -120,18 +158,22 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     service = load_service([given.model], slots=1, threads=given.threads)
+    extras = load_bundle(given.model).extras
+    if extras.alignment is None:
+        raise SystemExit("the checkpoint names no heads: python -m sled_tts.model.training.alignment_heads finds them")
     about = machine() | {"model": given.model, "first": given.first, "count": given.count, "seed": given.seed}
     introduce(about)
     try:
-        results = asyncio.run(measure(service, given.first, given.count, given.seed))
+        results = asyncio.run(measure(service, extras, given.first, given.count, given.seed))
     finally:
         service.close()
-    columns = ["streamed", "even_spread_afterwards"]
-    show(
-        "Start of words against a forced aligner",
-        ["", *columns],
-        [[name, *(f"{results[c][name]:g}" for c in columns)] for name in results["streamed"]],
-    )
+    ways = ("attention", "sound", "even")
+    for what in ("starts", "ends"):
+        show(
+            f"{what} of words against a forced aligner, ms",
+            ["", "mean", "median", "95 %", "bias", "told late"],
+            [[way, *(f"{v:g}" for v in results[way][what].values()), str(results[way]["told_late"])] for way in ways],
+        )
     finish(about, results)
 
 

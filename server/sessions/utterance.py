@@ -43,6 +43,11 @@ class LiveUtterance:
         self._out: deque[Event] = deque()
         self._changed = asyncio.Event()
 
+    @property
+    def segment(self) -> int | None:
+        """The index of the segment that the events heard last belong to; None when it has ended."""
+        return None if self._machine.active is None else self._machine.active.index
+
     def append(self, text: str) -> None:
         """More text. Raises TokenizerError, ProtocolError or UnsupportedError."""
         self._read(text)
