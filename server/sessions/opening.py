@@ -39,6 +39,11 @@ class OpeningUtterance(Generic[Voice]):
         self._meanwhile: list[Callable[[LiveUtterance], None]] = []
         self._cancelled = asyncio.Event()
 
+    @property
+    def segment(self) -> int | None:
+        """As of the LiveUtterance, once it is there."""
+        return None if self._live is None else self._live.segment
+
     def append(self, text: str) -> None:
         self._do(lambda live: live.append(text))
 
