@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -103,13 +104,13 @@ class Bench:
                 times.append(1000 * (time.perf_counter() - began))
             return sorted(times)[1]
         torch.cuda.synchronize(self.device)
-        marks = [torch.cuda.Event(enable_timing=True) for _ in range(rounds + 1)]
+        marks: list[Any] = [torch.cuda.Event(enable_timing=True) for _ in range(rounds + 1)]  # type: ignore[no-untyped-call]
         marks[0].record()
         for mark in marks[1:]:
             work()
             mark.record()
         torch.cuda.synchronize(self.device)
-        took = sorted(a.elapsed_time(b) for a, b in pairwise(marks))
+        took: list[float] = sorted(a.elapsed_time(b) for a, b in pairwise(marks))
         return took[len(took) // 2]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sled_tts.model.errors import ConfigError
 from sled_tts.model.kernels import plain
+from sled_tts.model.layers import rotary_table
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +83,12 @@ def _try(kernels: Kernels, device: torch.device, dtype: torch.dtype, kv8: bool) 
 
     columns, heads, dim, capacity = 3, 2, 16, 80
     rows, positions = torch.tensor([3, 0, 1], device=device), torch.tensor([79, 0, 40], device=device)
-    cos, sin = torch.rand(2, capacity, dim, device=device).unbind(0)
+    cos, sin = rotary_table(capacity, dim, 10_000.0)
+    cos, sin = cos.to(device), sin.to(device)
     joint, x, delta = draw(columns, 3 * heads, dim), draw(columns, 32), draw(columns, 32)
     table, index = draw(4, 8, 96), torch.tensor([0, 7, 3], device=device)
     prepared = draw(2, 4, heads, capacity, dim)
-    results = []
+    results: list[dict[str, Tensor]] = []
     for made in (kernels, PLAIN):
         held = torch.float8_e4m3fn if kv8 else dtype
         keys, values = (part.to(held) for part in prepared.unbind(0))
@@ -95,9 +97,13 @@ def _try(kernels: Kernels, device: torch.device, dtype: torch.dtype, kv8: bool) 
         attended = made.attend(q, keys, values, rows, positions + 1, scales)
         added, normed = made.add_norm(x, delta, x[0].contiguous(), 1e-6)
         turned = made.modulate(x, (delta, table), table, rows, index, 1e-6)
-        results.append([q, attended, added, normed, made.swiglu(x), *turned])
+        results.append({
+            "append": q, "attend": attended, "add": added, "norm": normed, "swiglu": made.swiglu(x),
+            "gate": turned[0], "modulate": turned[1],
+        })  # fmt: skip
     tolerance = 1e-4 if dtype == torch.float32 and not kv8 else 6e-2
-    for ours, theirs in zip(*results, strict=True):
+    for name, theirs in results[1].items():
+        ours = results[0][name]
         if not torch.allclose(ours.float(), theirs.float(), atol=tolerance, rtol=tolerance):
             worst = float((ours.float() - theirs.float()).abs().max())
-            raise RuntimeError(f"a kernel's result is off by {worst:g}")
+            raise RuntimeError(f"{name} is off by {worst:g}")

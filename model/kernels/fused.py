@@ -117,9 +117,10 @@ def append(
 ) -> Tensor:
     """Turn queries and keys by their positions, write keys and values to the cache, return queries `[N, heads, D]`.
 
-    `joint [N, heads + 2 kv_heads, D]` holds queries, keys, values; `cos`, `sin` are `[P, D]`; `rows [N]` and
-    `positions [N]` say where in `keys`, `values` `[R, kv_heads, P, D]` each column goes. With `scales`
-    (`[R, kv_heads, P]` each) the cache is e4m3 and every head of every position gets the scale that fills its range.
+    `joint [N, heads + 2 kv_heads, D]` holds queries, keys, values; `cos`, `sin` are `[P, D]`, both halves the same
+    (`layers.rotary_table`); `rows [N]` and `positions [N]` say where in `keys`, `values` `[R, kv_heads, P, D]` each
+    column goes. With `scales` (`[R, kv_heads, P]` each) the cache is e4m3 and every head of every position gets the
+    scale that fills its range.
     """
     columns, lanes, dim = joint.shape
     kv_heads = keys.shape[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -57,7 +57,7 @@ class Captured(Generic[K, T]):
             return
         log.info("%s: %d graphs captured in %.1f s", self.name, len(self), time.perf_counter() - began)
 
-    def _captured(self, work: Callable[[], T], pool: tuple[int, int]) -> tuple[torch.cuda.CUDAGraph, T]:
+    def _captured(self, work: Callable[[], T], pool: Any) -> tuple[torch.cuda.CUDAGraph, T]:
         # Kernels are compiled and libraries make their workspaces on first use, which a capture must not see.
         for _ in range(2):
             work()

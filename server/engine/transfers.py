@@ -31,8 +31,8 @@ class Lanes:
         self._streams: dict[str, torch.cuda.Stream] = {}
         if device.type == "cuda":
             self._streams = {
-                "steps": torch.cuda.Stream(device, priority=-1),
-                "codec": torch.cuda.Stream(device, priority=0),
+                "steps": torch.cuda.Stream(device, priority=-1),  # type: ignore[no-untyped-call]
+                "codec": torch.cuda.Stream(device, priority=0),  # type: ignore[no-untyped-call]
             }
 
     def begin(self) -> None:
@@ -63,7 +63,7 @@ class Lanes:
         """An event behind all that has been queued in the present context."""
         if not self._streams:
             return None
-        made = torch.cuda.Event()
+        made = torch.cuda.Event()  # type: ignore[no-untyped-call]
         made.record(torch.cuda.current_stream(self.device))
         return made
 
@@ -113,7 +113,7 @@ class Landing(Generic[T]):
 
     @property
     def done(self) -> bool:
-        return self._event is None or bool(self._event.query())
+        return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
 
     def wait(self) -> T:
         if self._event is not None:

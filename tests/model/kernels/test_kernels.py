@@ -24,7 +24,8 @@ def _run(script: str, **environment: str) -> str:
     """In a process of its own: whether a kernel is interpreted is decided when Triton is imported."""
     done = subprocess.run(
         [sys.executable, str(HERE / script)],
-        capture_output=True, text=True, check=False, env=os.environ | environment,
+        capture_output=True, text=True, check=False, cwd=HERE.parents[2],
+        env=os.environ | environment | {"PYTHONPATH": str(HERE.parents[2])},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
@@ -33,6 +34,10 @@ def _run(script: str, **environment: str) -> str:
 def test_interpreted_kernels_give_what_plain_torch_gives() -> None:
     said = _run("interpreted.py", TRITON_INTERPRET="1").split()
     assert {"attend", "grouped", "e4m3", "append", "add_norm", "swiglu", "modulate"} <= set(said)
+
+
+def test_a_network_on_interpreted_kernels_writes_what_it_writes_in_plain_torch() -> None:
+    assert _run("network.py", TRITON_INTERPRET="1").count("network") == 2
 
 
 def test_every_kernel_compiles_for_the_gpus_that_are_served(tmp_path: Path) -> None:
