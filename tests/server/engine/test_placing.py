@@ -18,6 +18,7 @@ from sled_tts.server.engine.placing import EIGHT_BITS, MOST_CACHE_ERROR, cache_e
 from sled_tts.server.engine.request import Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.runner import SledRunner
 from sled_tts.server.engine.work import LAST_LATENT, RowWork
+from sled_tts.server.wiring import load_service
 from tests.fakes import tiny_codec
 from tests.model.factories import TINY, tiny, token_ids
 
@@ -41,6 +42,13 @@ def test_what_is_for_gpus_is_refused_on_a_cpu(param: str, kernels: str) -> None:
     with pytest.raises(ConfigError, match="for GPUs") as caught:
         place_runner(*made, slots=2, positions=64, kernels=kernels)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize("setting", [{"kv_precision": "fp8"}, {"kernels": "triton"}])
+def test_a_server_on_a_cpu_does_not_start_with_them(setting: dict[str, str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_service(["built-in"], slots=1, threads=1, device="cpu", **setting)
+    assert caught.value.param == next(iter(setting))
 
 
 def test_plain_torch_takes_over_where_triton_cannot_run(caplog: pytest.LogCaptureFixture) -> None:
