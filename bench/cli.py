@@ -44,13 +44,16 @@ def reference(
     cfg_scale: Annotated[float, typer.Option("--cfg-scale", help="1 is unguided.")] = 2.0,
     threads: Threads = None,
     precision: Weights = "fp32",
+    mode: Annotated[list[str] | None, typer.Option("--mode", help="offline, streaming; repeatable.")] = None,
     seed: Seed = 0,
 ) -> None:
     """The public implementation and ours, same weights and inputs, in turns."""
-    from sled_tts.bench.reference import compare
+    from sled_tts.bench.reference import MODES, compare
     from sled_tts.model.quantization import Precision
 
-    compare(checkout, python, batch or (1, 4, 16), frames, rounds, threads, Precision(precision), cfg_scale, seed)
+    modes = [name for name in MODES if name in (mode or MODES)]
+    held = Precision(precision)
+    compare(checkout, python, batch or (1, 4, 16), frames, rounds, threads, held, cfg_scale, seed, modes)
 
 
 @app.command()
@@ -99,13 +102,15 @@ def precision(
     count: Annotated[int, typer.Option("--count", min=1, help="Held-out sentences.")] = 42,
     candidates: Annotated[int, typer.Option("--candidates", min=2, help="Sentences of the closed set.")] = 300,
     cfg_scale: Annotated[float, typer.Option("--cfg-scale", help="1 is unguided.")] = 2.0,
+    only: Annotated[list[str] | None, typer.Option("--only", help="fp32, bf16 or int8; repeatable.")] = None,
     threads: Threads = None,
     seed: Seed = 0,
 ) -> None:
     """What bf16 and int8 weights cost against fp32: latents, recognition, speaker similarity."""
     from sled_tts.bench.precision import compare
+    from sled_tts.model.quantization import Precision
 
-    compare(model, count, candidates, seed, cfg_scale, threads)
+    compare(model, count, candidates, seed, cfg_scale, threads, [Precision(name) for name in only or ()])
 
 
 @app.command()

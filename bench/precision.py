@@ -91,12 +91,13 @@ def compare(
     seed: int = 0,
     cfg_scale: float = 2.0,
     threads: int | None = None,
+    only: Sequence[Precision] = (),
 ) -> None:
-    """Judge a model in every precision this processor has; prints a table and JSON."""
+    """Judge a model in every precision this processor has, or `only` in some; prints a table and JSON."""
     torch.set_num_threads(threads or torch.get_num_threads())
     about = machine() | {"model": model, "seed": seed, "cfg_scale": cfg_scale, "steps": describe()}
     introduce(about)
-    precisions = [p for p in Precision if available(p)]
+    precisions = [p for p in Precision if available(p) and (p in only or not only)]
     results: list[dict[str, Any]] = [{"precision": str(p)} for p in precisions]
     exact = latents(model, Precision.FP32, seed, cfg_scale)
     for precision, result in zip(precisions, results, strict=True):
@@ -133,16 +134,17 @@ def _judge(
     in fp32."""
     bundle = load_bundle(model)
     rate = bundle.codec.config.sampling_rate
-    speakers, own, reference = _speaker_judge(), bundle.voice(), list[Wave]()
+    speakers, own = _speaker_judge(), bundle.voice()
+    exact = speech(model, Precision.FP32, texts, seed, cfg_scale)
+    reference = [speakers.embedding(wave, rate) for wave, _ in exact] if speakers is not None else []
     for precision, result in zip(precisions, results, strict=True):
-        spoken = speech(model, precision, texts, seed, cfg_scale)
+        spoken = exact if precision is Precision.FP32 else speech(model, precision, texts, seed, cfg_scale)
         heard = score([(text, wave, rate) for text, (wave, _) in zip(texts, spoken, strict=True)], closed)
         result |= {"accuracy": heard.closed_set_accuracy, "wer": heard.open_wer, "recognition": asdict(heard)}
         result["not_finished"] = sum(reason != "stop" for _, reason in spoken)
         if speakers is None:
             continue
         embedded = [speakers.embedding(wave, rate) for wave, _ in spoken]
-        reference = reference or embedded
         result["to_fp32"] = float(np.mean([a @ b for a, b in zip(embedded, reference, strict=True)]))
         if own is not None:
             prompt = speakers.embedding(bundle.codec.decode(own.latents[None])[0].numpy(), rate)

@@ -27,11 +27,13 @@ from sled_tts.bench.common import Spread, finish, introduce, machine, show
 from sled_tts.bench.shapes import published, random_codec, random_sled
 from sled_tts.bench.speakers import Speakers
 from sled_tts.model.config import SledConfig
+from sled_tts.model.native.library import describe
 from sled_tts.model.quantization import Precision
 from sled_tts.model.sled import Sled
 from sled_tts.server.engine.runner import SledRunner
 from sled_tts.server.engine.state import NOISE_BLOCK
 
+MODES = ("offline", "streaming")
 _TOKENS = 40
 # Differences grow from frame to frame, since each feeds the next: only the first are compared.
 _COMPARED = 8
@@ -159,8 +161,9 @@ def compare(
     precision: Precision = Precision.FP32,
     cfg_scale: float = 2.0,
     seed: int = 0,
+    modes: Sequence[str] = MODES,
 ) -> None:
-    """Run every case `rounds` times in turns and print milliseconds a step and their ratio."""
+    """Run every case of `modes` `rounds` times in turns and print milliseconds a step and their ratio."""
     torch.set_num_threads(threads or torch.get_num_threads())
     sled = random_sled(published(), seed).prepare_for_inference(precision)
     latent = sled.config.latent_dim
@@ -171,11 +174,11 @@ def compare(
     results = []
     with reference(python or sys.executable, checkout, sled, torch.get_num_threads()) as worker:
         about = machine() | {"seed": seed, "precision": str(precision), "cfg_scale": cfg_scale, "frames": frames}
-        about |= {"rounds": rounds, "tokens": _TOKENS, "reference": worker.versions}
+        about |= {"rounds": rounds, "tokens": _TOKENS, "reference": worker.versions, "steps": describe()}
         introduce(about)
-        for streaming in (False, True):
+        for mode in modes:
             for batch in batches:
-                case = Case(streaming, batch, seed, frames, cfg_scale)
+                case = Case(mode == "streaming", batch, seed, frames, cfg_scale)
                 results.append(_measure(worker, runner, case, rounds))
                 print(f"{case.name}: {results[-1]['ratio_cpu']:.2f}x", file=sys.stderr, flush=True)
     show(

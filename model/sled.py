@@ -83,11 +83,17 @@ class Sled(nn.Module):
         out: Tensor = self.eos_head(hidden)
         return out[..., 0]
 
-    def latents(self, z: Tensor, modulation: Modulation) -> Tensor:
-        """Latents `[B, D]` for conditions `z [B, H]`, by the fastest way there is."""
+    def latents(self, z: Tensor, ahead: Modulation, slots: Sequence[int], index: Sequence[int]) -> Tensor:
+        """Latents `[B, D]` for conditions `z [B, H]`, by the fastest way there is.
+
+        Row r is modulated by frame `index[r]` of slot `slots[r]` of what was computed `ahead`, `[slots, frames, ...]`.
+        """
         if self.compiled is not None:
-            return self.compiled.latents(z, modulation)
-        return self.generator.from_modulation(z, modulation)
+            frames = ahead.final.shape[1]
+            return self.compiled.latents(z, ahead, [s * frames + i for s, i in zip(slots, index, strict=True)])
+        at = torch.tensor([slots, index], device=z.device)
+        chosen = Modulation([block[at[0], at[1]] for block in ahead.blocks], ahead.final[at[0], at[1]])
+        return self.generator.from_modulation(z, chosen)
 
     def forward_full(self, embeds: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Without cache, for training: `embeds [B, L, H] -> hidden [B, L, H]`.

@@ -79,7 +79,7 @@ def frame_work(sled: Sled, codec: Codec) -> Callable[[], None]:
     )
     past = min(_PAST, cache.capacity - 1)
     embeds = torch.zeros(pad_rows(torch.zeros(2, 1)).shape[0], config.hidden_size)
-    modulation = sled.generator.modulation(pad_rows(torch.zeros(1, config.generator.noise_channels)))
+    modulation = sled.generator.modulation(torch.zeros(1, 1, config.generator.noise_channels))
     decoder = codec.streaming_decoder(1)
     first = codec.config.first_chunk_frames
     decoder.decode([torch.zeros(first, codec.config.dimension)], [0])
@@ -90,7 +90,8 @@ def frame_work(sled: Sled, codec: Codec) -> Callable[[], None]:
         for _ in range(_FRAMES_A_CHUNK):
             cache.lengths[:2] = [past, past]
             hidden = forward_packed(sled, embeds, cache, pack(cache, [0, 1], [1, 1], padding_row=2))
-            sled.latents(pad_rows(hidden[:1]), modulation)
+            one = pad_rows(hidden[:1])
+            sled.latents(one, modulation, [0] * len(one), [0] * len(one))
         decoder.decode(chunk, [0])
 
     return work

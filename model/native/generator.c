@@ -6,6 +6,7 @@ typedef struct {
     team *team;
     const generator *net;
     const float *const *modulation;
+    const int64_t *places;
     int rows;
     float *x, *out;
     input condition, normed, inner;
@@ -34,7 +35,7 @@ static void generator_thread(void *given, int thread, int threads) {
     for (int b = 0; b < net->depth; b++) {
         const block *now = &net->block[b];
         for (int64_t r = thread; r < rows; r += threads) {
-            const float *shift = job->modulation[b] + r * 3 * width;
+            const float *shift = job->modulation[b] + job->places[r] * 3 * width;
             modulate_row(job->x + r * width, shift, shift + width, width, normed + r * width);
         }
         ready(&now->first, &job->normed, rows, thread, threads);
@@ -47,10 +48,10 @@ static void generator_thread(void *given, int thread, int threads) {
         product_share(&now->second, &job->inner, rows, normed, width, 0, thread, threads);
         team_barrier(job->team, thread);
         for (int64_t r = thread; r < rows; r += threads)
-            gated_row(job->x + r * width, job->modulation[b] + r * 3 * width + 2 * width, normed + r * width, width);
+            gated_row(job->x + r * width, job->modulation[b] + job->places[r] * 3 * width + 2 * width, normed + r * width, width);
     }
     for (int64_t r = thread; r < rows; r += threads) {
-        const float *shift = job->modulation[net->depth] + r * 2 * width;
+        const float *shift = job->modulation[net->depth] + job->places[r] * 2 * width;
         modulate_row(job->x + r * width, shift, shift + width, width, normed + r * width);
     }
     ready(&net->latent, &job->normed, rows, thread, threads);
@@ -58,8 +59,9 @@ static void generator_thread(void *given, int thread, int threads) {
     product_share(&net->latent, &job->normed, rows, job->out, net->latent.n, 0, thread, threads);
 }
 
-int sled_generator(team *t, const generator *net, const float *z, const float *const *modulation, int rows, float *out) {
-    making job = {.team = t, .net = net, .modulation = modulation, .rows = rows, .out = out};
+int sled_generator(team *t, const generator *net, const float *z, const float *const *modulation, const int64_t *places,
+                   int rows, float *out) {
+    making job = {.team = t, .net = net, .modulation = modulation, .places = places, .rows = rows, .out = out};
     team_lock(t);
     char *memory = team_memory(t, cut_making(&job, z, NULL));
     if (memory != NULL) {

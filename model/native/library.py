@@ -76,7 +76,10 @@ _FUNCTIONS = {
         ctypes.c_int,
         (_pointer, _pointer, _pointer, _pointer, ctypes.c_int, ctypes.c_int, _pointer, ctypes.c_int, _pointer),
     ),
-    "sled_generator": (ctypes.c_int, (_pointer, _pointer, _pointer, _pointer, ctypes.c_int, _pointer)),
+    "sled_generator": (
+        ctypes.c_int,
+        (_pointer, _pointer, _pointer, _pointer, _pointer, ctypes.c_int, _pointer),
+    ),
     "sled_product": (ctypes.c_int, (_pointer, _pointer, _pointer, ctypes.c_int, _pointer)),
     "sled_large_pages": (None, (_pointer, _int64)),
 }

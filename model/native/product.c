@@ -56,12 +56,16 @@ void quantise_rows(const input *in, int k, int rows, int first, int every) {
     for (int64_t r = first; r < rows; r += every) {
         const float *x = in->x + r * in->stride;
         uint8_t *levels = in->levels + r * in->levels_stride;
-        vf most = {0};
+        /* Levels cannot say "not a number", so the scale does: 0 times what is not finite is NaN. */
+        vf most = {0}, taint = {0};
         int i = 0;
-        for (; i + LANES <= k; i += LANES) most = larger(magnitude(load(x + i)), most);
-        if (i < k) most = larger(magnitude(load_part(x + i, k - i)), most);
+        for (; i < k; i += LANES) {
+            vf v = k - i >= LANES ? load(x + i) : load_part(x + i, k - i);
+            most = larger(magnitude(v), most);
+            taint += v * 0.0f;
+        }
         float top = largest_of(most);
-        float step = (top > 1e-12f ? top : 1e-12f) * (1.0f / 127.0f);
+        float step = (top > 1e-12f ? top : 1e-12f) * (1.0f / 127.0f) + sum_of(taint);
         in->scale[r] = step;
         for (i = 0; i < k; i += LANES) {
             int count = k - i < LANES ? k - i : LANES;

@@ -33,9 +33,10 @@ typedef struct {
    [columns, hidden], if there is such a layer. 0, or -1 without memory. */
 int sled_backbone(team *, const backbone *, const cache *held, const packed_row *rows, int row_count, int columns,
                   float *x, int tapped, float *tap);
-/* Conditions `z` [rows, hidden] to latents `out` [rows, d]; `modulation` points to depth tensors [rows, 3 width]
-   (shift, scale, gate) and one [rows, 2 width]. 0, or -1 without memory. */
-int sled_generator(team *, const generator *, const float *z, const float *const *modulation, int rows, float *out);
+/* Conditions `z` [rows, hidden] to latents `out` [rows, d]; `modulation` points to depth tensors [n, 3 width]
+   (shift, scale, gate) and one [n, 2 width], of which row r takes line `places[r]`. 0, or -1 without memory. */
+int sled_generator(team *, const generator *, const float *z, const float *const *modulation, const int64_t *places,
+                   int rows, float *out);
 /* out [rows, n] = x [rows, k] times the weight. 0, or -1 without memory. */
 int sled_product(team *, const product *, const float *x, int rows, float *out);
 /* Large pages for a weight's memory, where the system has them. */

@@ -92,16 +92,24 @@ class NativeStep:
         )  # fmt: skip
         return x, tap
 
-    def latents(self, z: Tensor, modulation: Modulation) -> Tensor:
-        """Conditions `[B, H]` to latents `[B, D]`."""
+    def latents(self, z: Tensor, modulation: Modulation, places: Sequence[int]) -> Tensor:
+        """Conditions `[B, H]` to latents `[B, D]`; row r is modulated by line `places[r]` of the modulation, whose
+        leading axes count as one."""
         z = z.contiguous()
         parts = [part.contiguous() for part in (*modulation.blocks, modulation.final)]
+        at = (ctypes.c_int64 * len(places))(*places)
         pointers = (ctypes.c_void_p * len(parts))(*(part.data_ptr() for part in parts))
         out = torch.empty(z.shape[0], self.generator.latent.n)
         native = self.native
         native.check(
             native.functions.sled_generator(
-                native.team.pointer, ctypes.byref(self.generator), z.data_ptr(), pointers, z.shape[0], out.data_ptr()
+                native.team.pointer,
+                ctypes.byref(self.generator),
+                z.data_ptr(),
+                pointers,
+                at,
+                z.shape[0],
+                out.data_ptr(),
             )
         )
         return out

@@ -19,7 +19,7 @@ from sled_tts.model.interleave import prompt_block
 from sled_tts.model.quantization import Precision
 from sled_tts.model.quantization import pack as pack_weight
 from sled_tts.model.sled import Sled
-from sled_tts.model.stepping import ROW_MULTIPLE, forward_packed, pack, pad_rows
+from sled_tts.model.stepping import forward_packed, pack, pad_rows
 from sled_tts.server.engine.prefix import Prefix, PrefixCache
 from sled_tts.server.engine.request import Float32, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.state import NOISE_BLOCK, EngineState
@@ -140,16 +140,13 @@ class SledRunner:
             if state.used[row.slot] == NOISE_BLOCK:
                 self._draw_noise(row.slot)
         hidden, conditional, unconditional = self._forward(rows)
-        slots, index, frame = torch.tensor(
-            [[r.slot for r in rows], [state.used[r.slot] for r in rows], [state.filled[r.slot] for r in rows]],
-            device=self.device,
-        )
+        slots, frame = torch.tensor([[r.slot for r in rows], [state.filled[r.slot] for r in rows]], device=self.device)
         told = hidden[conditional]
         free = hidden[unconditional]
         guided = free + state.scale[slots, None].to(free.dtype) * (told - free)
         z = torch.where((conditional != unconditional)[:, None], guided, told)
         logits = self._stop(pad_rows(told))[: len(rows), 0]
-        latents = self._sample(z, slots, index)
+        latents = self._sample(z, [r.slot for r in rows], [state.used[r.slot] for r in rows])
         state.latents[slots, frame] = latents
         for row in rows:
             state.used[row.slot] += 1
@@ -218,15 +215,12 @@ class SledRunner:
             embeds[at] = self.sled.embed_speech(pad_rows(latents))[: len(speech)]
         return embeds
 
-    def _sample(self, z: Tensor, slots: Tensor, index: Tensor) -> Tensor:
-        """One latent `[B, D]` for each conditioning vector `z [B, H]`."""
-        live = z.shape[0]
-        missing = -live % ROW_MULTIPLE
-        if missing:
-            slots = torch.cat([slots, slots[-1:].expand(missing)])
-            index = torch.cat([index, index[-1:].expand(missing)])
-        latents = self.sled.latents(pad_rows(z), self.state.modulation(slots, index))
-        return latents[:live].float()
+    def _sample(self, z: Tensor, slots: list[int], index: list[int]) -> Tensor:
+        """One latent `[B, D]` for each conditioning vector `z [B, H]`, with noise `index` of each slot."""
+        padded = z if self.sled.compiled is not None else pad_rows(z)
+        missing = padded.shape[0] - z.shape[0]
+        slots, index = [*slots, *slots[-1:] * missing], [*index, *index[-1:] * missing]
+        return self.sled.latents(padded, self.state.ahead, slots, index)[: z.shape[0]].float()
 
     def _draw_noise(self, slot: int) -> None:
         """The next block of a stream's noise; its draws depend on the seed alone."""

@@ -81,6 +81,7 @@ class EngineState:
     def padding_row(self) -> int:
         return len(self.cache.lengths) - 1
 
-    def modulation(self, slots: Tensor, index: Tensor) -> Modulation:
-        """The modulation of one frame for each of some slots."""
-        return Modulation([block[slots, index] for block in self.blocks], self.final[slots, index])
+    @property
+    def ahead(self) -> Modulation:
+        """All modulation computed so far, `[slots, NOISE_BLOCK, ...]`."""
+        return Modulation(self.blocks, self.final)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from sled_tts.model.errors import ModelError
-from sled_tts.model.generator import Modulation
 from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.native import build
 from sled_tts.model.native.library import SWITCH, Native, Team, describe, load, loaded
@@ -76,13 +75,13 @@ def test_a_step_is_that_of_the_operators(precision: Precision, sizes: dict[str, 
 def test_a_latent_is_that_of_the_operators(precision: Precision, sizes: dict[str, int]) -> None:
     fast, slow = _pair(precision, sizes)
     rng = torch.Generator().manual_seed(2)
-    z, noise = torch.randn(11, sizes["hidden_size"], generator=rng), torch.randn(11, 6, generator=rng)
-    modulation = slow.generator.modulation(noise)
-    want, got = slow.latents(z, modulation), fast.latents(z, modulation)
+    z, noise = torch.randn(11, sizes["hidden_size"], generator=rng), torch.randn(4, 5, 6, generator=rng)
+    ahead = slow.generator.modulation(noise)
+    slots, index = [0, 3, 1, 1, 2, 0, 3, 2, 1, 0, 3], [4, 0, 2, 3, 1, 1, 4, 0, 1, 0, 2]
+    want, got = slow.latents(z, ahead, slots, index), fast.latents(z, ahead, slots, index)
     assert (got - want).norm() / want.norm() < NEAR[precision]
     for rows in (1, 2, 7):
-        part = Modulation([m[:rows] for m in modulation.blocks], modulation.final[:rows])
-        assert torch.equal(fast.latents(z[:rows], part), got[:rows])
+        assert torch.equal(fast.latents(z[:rows], ahead, slots[:rows], index[:rows]), got[:rows])
 
 
 @needs_kernels
@@ -141,16 +140,23 @@ def test_keys_and_values_are_rounded_to_the_nearest_bf16() -> None:
     assert torch.equal(exact.values[0][0, :, :5].bfloat16(), rough.values[0][0, :, :5])
 
 
-@needs_kernels
+@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @torch.inference_mode()
-def test_what_is_not_a_number_stays_with_its_row() -> None:
-    fast, _ = _pair(Precision.FP32, WIDE)
+def test_what_is_not_a_number_stays_one_and_with_its_row(precision: Precision, bad: float) -> None:
+    fast, slow = _pair(precision, WIDE)
     inputs = torch.randn(2, 4, 192, generator=torch.Generator().manual_seed(7))
     clean = _walk(fast, list(inputs), [[1] * 4] * 2)
-    inputs[0, 1] = float("nan")
+    inputs[0, 1] = bad
     dirty = _walk(fast, list(inputs), [[1] * 4] * 2)
-    assert dirty[1:4].isnan().all()
+    # Inputs that come later only see it through attention.
+    assert dirty[1].isnan().all()
+    assert torch.equal(dirty[:1], clean[:1])
     assert torch.equal(dirty[4:], clean[4:])
+    ahead = slow.generator.modulation(torch.zeros(1, 1, 6))
+    made = fast.latents(dirty[:2].contiguous(), ahead, [0, 0], [0, 0])
+    assert made[0].isfinite().all()
+    assert made[1].isnan().all()
 
 
 def test_switched_off_the_operators_take_over(monkeypatch: pytest.MonkeyPatch) -> None:
