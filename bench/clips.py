@@ -29,6 +29,10 @@ class Verdict(StrEnum):
     SHIFTED = "shifted"
     TWICE = "twice"
 
+    @property
+    def suspicious(self) -> bool:
+        return self in (Verdict.SHIFTED, Verdict.TWICE)
+
 
 @dataclass
 class Judge:
@@ -100,7 +104,7 @@ def planted(judge: Judge, cut: Cut, places: Sequence[int]) -> dict[str, str]:
     """How many faults the judge finds that are put in on purpose: sentences with the next one's sound in their place
     (what a lost one looks like), and said twice."""
     usable = [place for place in places if place + 1 < len(cut.starts_s)]
-    lost = sum(judge.hear(cut.clip(k + 1), cut.rate, k) is not Verdict.ONCE for k in usable)
+    lost = sum(judge.hear(cut.clip(k + 1), cut.rate, k).suspicious for k in usable)
     doubled = (np.concatenate([cut.clip(k), cut.clip(k)]) for k in usable)
-    twice = sum(judge.hear(wave, cut.rate, k) is not Verdict.ONCE for k, wave in zip(usable, doubled, strict=True))
+    twice = sum(judge.hear(wave, cut.rate, k).suspicious for k, wave in zip(usable, doubled, strict=True))
     return {"lost_found": f"{lost} of {len(usable)}", "repeated_found": f"{twice} of {len(usable)}"}

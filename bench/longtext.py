@@ -7,7 +7,8 @@ The text is the package's own sentences (CMU Arctic prompts), over again when th
 with one sentence a line. Words are sent as fast as they are said, at most `--ahead` of them before they are; audio is
 taken as fast as it comes. `--listen` (the `eval` extra) cuts the sound where the server said that sentences begin and
 lets a recogniser judge each (see `bench/clips.py`), with planted faults to show that it finds some. A line of JSON for
-every minute of audio goes to standard error, the last line of standard output is JSON. Exit code 1 when a word was not
+every minute of audio goes to standard error, the last line of standard output is JSON; an interrupt ends the text and
+judges what has been said. `--judge FOLDER` judges once more what `--out FOLDER` kept. Exit code 1 when a word was not
 told once and in order, the audio was not complete, memory grew by more than `--max-growth-mb` after the first tenth, or
 more than 1 % of the sentences sound lost or repeated.
 """
@@ -18,6 +19,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -50,6 +52,7 @@ class Reading:
     memory: list[tuple[float, float]] = field(default_factory=list)
     done: dict[str, Any] | None = None
     enough: bool = False
+    interrupted: bool = False
 
     @property
     def audio_s(self) -> float:
@@ -63,6 +66,8 @@ class Reading:
 async def read_out(server: ServerProcess, sentences: Iterator[str], options: argparse.Namespace) -> tuple[Reading, str]:
     """Stream sentences until they end or `options.minutes` of audio have come; what was heard and what was sent."""
     reading, sent = Reading(options.listen), list[str]()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, lambda: setattr(reading, "interrupted", True))
     room = asyncio.Semaphore(options.ahead)
     url = server.url.replace("http", "ws", 1) + "/v1/stream"
     async with connect(url, max_size=None, compression=None) as connection:
@@ -72,7 +77,7 @@ async def read_out(server: ServerProcess, sentences: Iterator[str], options: arg
         async def write() -> None:
             for word in itertools.chain.from_iterable(sentence.split() for sentence in sentences):
                 await room.acquire()
-                if reading.enough:
+                if reading.enough or reading.interrupted:
                     break
                 sent.append(f"{word} ")
                 await connection.send(json.dumps({"type": "text", "text": sent[-1]}))
@@ -127,10 +132,10 @@ def told_once_in_order(text: str, told: Sequence[tuple[int, int, float]]) -> boo
 
 
 def sentence_starts(sentences: Sequence[str], told: Sequence[tuple[int, int, float]]) -> list[float]:
-    """When each sentence begins, in seconds."""
-    counts = [len(sentence.split()) for sentence in sentences]
-    firsts = [0, *itertools.accumulate(counts[:-1])]
-    return [told[first][2] for first in firsts]
+    """When each sentence begins, in seconds, as far as they have been told to their end."""
+    ends = list(itertools.accumulate(len(sentence.split()) for sentence in sentences))
+    firsts = [0, *ends[:-1]]
+    return [told[first][2] for first, end in zip(firsts, ends, strict=True) if end <= len(told)]
 
 
 def hear(sentences: Sequence[str], wave: Wave, rate: int, starts_s: Sequence[float], seed: int) -> dict[str, Any]:
@@ -138,6 +143,7 @@ def hear(sentences: Sequence[str], wave: Wave, rate: int, starts_s: Sequence[flo
     from sled_tts.bench.clips import Cut, Judge, Verdict, planted
 
     judge, cut = Judge(sentences, seed), Cut(wave, rate, starts_s)
+    sentences = sentences[: len(starts_s)]
     pace = [len(cut.clip(k)) / rate / len(sentence) for k, sentence in enumerate(sentences)]
     usual = float(np.median(pace))
     counts, suspects, clear = dict.fromkeys(Verdict, 0), list[str](), list[int]()
@@ -147,7 +153,7 @@ def hear(sentences: Sequence[str], wave: Wave, rate: int, starts_s: Sequence[flo
         odd = not _ODD[0] < pace[place] / usual < _ODD[1]
         if verdict is Verdict.ONCE and not odd:
             clear.append(place)
-        elif verdict in (Verdict.SHIFTED, Verdict.TWICE) or odd:
+        elif verdict.suspicious or odd:
             suspects.append(f"{place} {verdict}{' of an odd length' if odd else ''}: {sentence}")
         if place % 50 == 49:
             print(json.dumps({"judged": place + 1} | counts), file=sys.stderr, flush=True)
@@ -163,13 +169,15 @@ def hear(sentences: Sequence[str], wave: Wave, rate: int, starts_s: Sequence[flo
 
 def report(reading: Reading, text: str, server_s: float) -> dict[str, Any]:
     settled = [mb for at, mb in reading.memory if at >= reading.audio_s / 10] or [mb for _, mb in reading.memory]
+    done = reading.done or {}
     return {
         "words": len(text.split()),
         "characters": len(text),
         "audio_minutes": round(reading.audio_s / 60, 2),
         "wall_minutes": round(server_s / 60, 2),
-        "finish_reason": (reading.done or {}).get("finish_reason"),
-        "rtf": (reading.done or {}).get("rtf"),
+        "interrupted": reading.interrupted,
+        "finish_reason": done.get("finish_reason"),
+        "rtf": done.get("rtf"),
         "told_once_in_order": told_once_in_order(text, reading.told),
         "rss_mb": [mb for _, mb in reading.memory],
         "rss_mb_after_a_tenth": settled[0] if settled else None,
@@ -186,10 +194,8 @@ def source(options: argparse.Namespace) -> list[str]:
         from sled_tts.bench.clips import speakable
 
         texts = speakable(texts)
-    if options.minutes is not None:
-        return texts
-    lengths = list(itertools.accumulate(len(text.split()) for text in texts))
-    return texts[: next((k + 1 for k, length in enumerate(lengths) if length >= options.words), len(texts))]
+    before = [0, *itertools.accumulate(len(text.split()) for text in texts)]
+    return [text for text, words in zip(texts, before, strict=False) if options.minutes or words < options.words]
 
 
 def main() -> int:
@@ -203,13 +209,34 @@ def main() -> int:
     parser.add_argument("--ahead", type=int, default=40)
     parser.add_argument("--max-growth-mb", type=float, default=32.0)
     parser.add_argument("--out", type=Path, help="Keep the sound and the word times in this folder.")
+    parser.add_argument("--judge", type=Path, help="Judge the sound in this folder, of the same text, once more.")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    options.listen = options.listen or options.judge is not None
     if options.minutes is not None and options.listen:
         parser.error("--listen judges a whole text: give --words")
     sentences = source(options)
-    endless = itertools.cycle(sentences) if options.minutes is not None else iter(sentences)
     about = client_machine() | {"model": options.model, "voice": options.voice, "seed": options.seed}
+    if options.judge is not None:
+        wave, rate = soundfile.read(options.judge / "long.flac", dtype="float32")
+        told = json.loads((options.judge / "words.json").read_text(encoding="utf-8"))
+        figures: dict[str, Any] = {"heard": hear(sentences, wave, rate, sentence_starts(sentences, told), options.seed)}
+        wrong, grown = False, 0.0
+    else:
+        figures = speak(sentences, options)
+        wrong = figures["finish_reason"] != "stop" or not figures["told_once_in_order"]
+        grown = (figures["rss_mb_most_later"] or 0.0) - (figures["rss_mb_after_a_tenth"] or 0.0)
+    if "heard" in figures:
+        wrong = wrong or figures["heard"]["lost_or_repeated"] > _TOLERATED * figures["heard"]["sentences"]
+    for name, value in figures.items():
+        print(f"{name:24} {value}")
+    print(json.dumps({"about": about, "results": figures}))
+    return int(wrong or grown > options.max_growth_mb)
+
+
+def speak(sentences: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+    """Read out, report, and judge if asked to."""
+    endless = itertools.cycle(sentences) if options.minutes is not None else iter(sentences)
     began = time.monotonic()
     with started_server(options.model, 1, "--threads", "1") as server:
         reading, text = asyncio.run(read_out(server, endless, options))
@@ -219,16 +246,10 @@ def main() -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         soundfile.write(options.out / "long.flac", reading.wave, reading.rate)
         (options.out / "words.json").write_text(json.dumps(reading.told), encoding="utf-8")
-    wrong = figures["finish_reason"] != "stop" or not figures["told_once_in_order"]
-    if options.listen and not wrong:
+    if options.listen and figures["told_once_in_order"]:
         starts_s = sentence_starts(sentences, reading.told)
         figures["heard"] = hear(sentences, reading.wave, reading.rate, starts_s, options.seed)
-        wrong = figures["heard"]["lost_or_repeated"] > _TOLERATED * len(sentences)
-    grown = (figures["rss_mb_most_later"] or 0.0) - (figures["rss_mb_after_a_tenth"] or 0.0)
-    for name, value in figures.items():
-        print(f"{name:24} {value}")
-    print(json.dumps({"about": about, "results": figures}))
-    return int(wrong or grown > options.max_growth_mb)
+    return figures
 
 
 if __name__ == "__main__":

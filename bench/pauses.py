@@ -22,8 +22,7 @@ import numpy as np
 from sled_tts.bench.common import finish, introduce, machine
 from sled_tts.model.evaluation.recognition import Wave, arctic_prompts
 from sled_tts.server.engine.request import AudioChunk, Event, Failed, Finished, TextStarved
-from sled_tts.server.service import UtteranceOptions
-from sled_tts.server.sessions.utterance import LiveUtterance
+from sled_tts.server.service import Utterance, UtteranceOptions
 from sled_tts.server.wiring import LocalSpeechService, load_service
 
 # On a busy machine what is due may take a while.
@@ -37,7 +36,7 @@ class Listening:
     events: list[Event] = field(default_factory=list)
     starved: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def follow(self, utterance: LiveUtterance) -> None:
+    async def follow(self, utterance: Utterance) -> None:
         async for event in utterance:
             self.events.append(event)
             if isinstance(event, TextStarved | Finished | Failed):
@@ -109,8 +108,9 @@ async def measure(service: LocalSpeechService, count: int, pause_s: float, seed:
         slowly, found = await say(service, text, breaks(text), pause_s, seed + number)
         equal += bool(np.array_equal(at_once, slowly))
         pauses += found
-        # A character is a token at most, `</s>` has not come yet, and a turn speaks m frames for n tokens.
-        turns = [pause.given // (model.n or 1) for pause in found]
+        # A character is a token at most; before the first comes `<s>` or the space after a prompt, and `</s>` has not
+        # been read. A turn speaks m frames for n tokens.
+        turns = [(pause.given + 1) // (model.n or 1) for pause in found]
         allowed += [turn * (model.m or 0) * frame_s for turn in turns]
         print(f"{number + 1} of {len(texts)}: {'equal' if equal == number + 1 else 'DIFFERENT'}", file=sys.stderr)
     beyond = sum(pause.spoken_s > most + 1e-6 for pause, most in zip(pauses, allowed, strict=True))

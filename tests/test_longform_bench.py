@@ -55,6 +55,7 @@ def test_words_have_to_be_told_once_and_in_order() -> None:
     told = [(0, 3, 0.0), (4, 8, 0.5), (9, 14, 0.9)]
     assert longtext.told_once_in_order(text, told)
     assert longtext.sentence_starts(["one two.", "three"], told) == [0.0, 0.9]
+    assert longtext.sentence_starts(["one two.", "three"], told[:2]) == [0.0], "the second has not been said"
     assert not longtext.told_once_in_order(text, told[:2])
     assert not longtext.told_once_in_order(text, [*told[:2], told[1], told[2]])
     assert not longtext.told_once_in_order(text, [told[0], (4, 8, 1.5), told[2]])
