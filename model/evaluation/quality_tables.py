@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-
 from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
 from sled_tts.model.evaluation import published
@@ -16,7 +13,7 @@ from sled_tts.model.evaluation.drawing import Drawing
 from sled_tts.model.evaluation.drawing import Panel as Axes
 from sled_tts.model.evaluation.judges import Wave
 from sled_tts.model.evaluation.page import Column, Page
-from sled_tts.model.evaluation.prompting import Setting, prompt_recordings, prompted_lines
+from sled_tts.model.evaluation.prompting import Setting, prompt_recordings, prompted_lines, through_codec
 from sled_tts.model.evaluation.scoring import SCORE_COLUMNS, Clip, Panel, measured
 from sled_tts.model.evaluation.speaking import Line, speak_lines
 from sled_tts.model.evaluation.utterances import Utterance
@@ -86,13 +83,6 @@ class Protocol:
     def _clip(self, text: str, wave: Wave, prompt: Wave | None, setting: Setting, rate: int) -> Clip:
         after = wave[round(self.prefix_s * rate) :] if setting is Setting.PREFIX else wave
         return Clip(text, wave, after, rate, prompt)
-
-
-def through_codec(bundle: ModelBundle, wave: Wave) -> Wave:
-    """A recording at the codec's rate, encoded and decoded."""
-    latents = bundle.codec.encode(torch.from_numpy(wave)[None, None])
-    decoded: Wave = bundle.codec.decode(latents)[0].numpy()
-    return np.ascontiguousarray(decoded[: len(wave)])
 
 
 def table_1(protocol: Protocol, bundle: ModelBundle, notes: Sequence[str] = ()) -> Page:

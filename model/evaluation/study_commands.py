@@ -123,5 +123,3 @@ def appendixb(
     """Appendix B: Shapiro-Wilk for each latent dimension."""
     with reported(threads):
         publish(appendix_b(load_bundle(model), arctic_prompts()[:sentences], frames, samples, seed), out)
-
-

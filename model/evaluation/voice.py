@@ -22,6 +22,7 @@ import typer
 from sled_tts.model.checkpoint import BUILT_IN, ModelBundle, load_bundle
 from sled_tts.model.evaluation.judges import QUALITY_JUDGES, SPEAKER_JUDGES, choose
 from sled_tts.model.evaluation.naturalness import margin, opinion
+from sled_tts.model.evaluation.prompting import through_codec
 from sled_tts.model.evaluation.recognition import ClosedSet, Wave, arctic_prompts, score
 from sled_tts.model.evaluation.signal import inspect
 from sled_tts.model.evaluation.speaking import Line, speak_lines
@@ -104,12 +105,10 @@ def main(
 
 def _resynthesise(bundle: ModelBundle, clips: Sequence[tuple[str, Wave, int]]) -> list[tuple[str, Wave, int]]:
     rate = bundle.codec.config.sampling_rate
-    out = []
-    for text, wave, source_rate in clips:
-        resampled = torch.from_numpy(soxr.resample(wave, source_rate, rate).astype(np.float32))
-        decoded = bundle.codec.decode(bundle.codec.encode(resampled[None, None]))[0]
-        out.append((text, decoded.numpy(), rate))
-    return out
+    return [
+        (text, through_codec(bundle, soxr.resample(wave, source_rate, rate).astype(np.float32)), rate)
+        for text, wave, source_rate in clips
+    ]
 
 
 if __name__ == "__main__":

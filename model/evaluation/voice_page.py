@@ -9,6 +9,7 @@ import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sled_tts.model.evaluation.failures import FAILURE_COLUMNS, Outcome, outcome
 from sled_tts.model.evaluation.judges import QUALITY_JUDGES, SPEAKER_JUDGES, SpeakerJudge, Wave, choose
 from sled_tts.model.evaluation.naturalness import Clip, margin, opinion
 from sled_tts.model.evaluation.page import Column, Page
-from sled_tts.model.evaluation.quality_tables import through_codec
+from sled_tts.model.evaluation.prompting import as_known, through_codec
 from sled_tts.model.evaluation.sentences import arctic_prompts, new_sentences
 from sled_tts.model.evaluation.speaking import Line, speak_lines
 from sled_tts.model.evaluation.utterances import Utterance
@@ -42,6 +43,23 @@ _COLUMNS = (
     Column("margin", "over the nearest other voice", ".2f"),
     Column("cut", "not finished", "d"),
 )
+
+
+class Recorded(StrEnum):
+    """A reader's recordings: as they are, as the checkpoint knows speech, and that through the codec."""
+
+    PLAIN = "recordings"
+    RESPOKEN = "recordings at a constant pitch"
+    RESYNTHESISED = "recordings through the codec"
+
+    def change(self, bundle: ModelBundle, wave: Wave) -> Wave:
+        match self:
+            case Recorded.PLAIN:
+                return wave
+            case Recorded.RESPOKEN:
+                return as_known(bundle, wave)
+            case Recorded.RESYNTHESISED:
+                return through_codec(bundle, wave)
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,8 @@ def voice_page(study: VoiceStudy, jobs: int) -> Page:
             counted[voice] = [pool.submit(count_failures, study, voice, part) for part in parts]
             judged.append(pool.submit(judge_voice, study, voice, study.prompts[share]))
             if voice in study.recordings:
-                judged += [pool.submit(judge_recordings, study, voice, codec) for codec in (False, True)]
+                kinds = [kind for kind in Recorded if kind is not Recorded.RESPOKEN or bundle.extras.pitches_hz]
+                judged += [pool.submit(judge_recordings, study, voice, kind) for kind in kinds]
         rows = [future.result() for future in judged]
         found = {voice: [one for part in parts for one in part.result()] for voice, parts in counted.items()}
     return _page(study, bundle, rows, {voice: tally(own) for voice, own in found.items()})
@@ -93,13 +112,12 @@ def judge_voice(study: VoiceStudy, voice: str, count: int) -> dict[str, Any]:
     return row | _judged(study, bundle, voice, texts, [(one.wave, rate) for one in made])
 
 
-def judge_recordings(study: VoiceStudy, voice: str, codec: bool) -> dict[str, Any]:
-    """The person whose voice it is, as recorded or through the codec and back."""
+def judge_recordings(study: VoiceStudy, voice: str, kind: Recorded) -> dict[str, Any]:
+    """The person whose voice it is."""
     bundle = load_bundle(study.spec)
     rate, spoken = bundle.codec.config.sampling_rate, study.recordings[voice]
-    waves = [one.wave(rate) for one in spoken]
-    heard = [(through_codec(bundle, wave) if codec else wave, rate) for wave in waves]
-    row = {"voice": voice, "speech": "recordings through the codec" if codec else "recordings"}
+    heard = [(kind.change(bundle, one.wave(rate)), rate) for one in spoken]
+    row = {"voice": voice, "speech": kind.value}
     return row | _judged(study, bundle, voice, [one.text for one in spoken], heard)
 
 

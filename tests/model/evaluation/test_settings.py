@@ -13,7 +13,14 @@ import torch
 
 from sled_tts.model.errors import ModelError
 from sled_tts.model.evaluation.judges import SPEAKER_JUDGES, TRANSCRIBERS, Wave, choose
-from sled_tts.model.evaluation.prompting import Setting, prompt_latents, prompt_recordings, prompted_lines, references
+from sled_tts.model.evaluation.prompting import (
+    Setting,
+    prompt_latents,
+    prompt_recordings,
+    prompted_lines,
+    references,
+    through_codec,
+)
 from sled_tts.model.evaluation.quality_tables import Protocol, figure_3, table_1, table_2
 from sled_tts.model.evaluation.scoring import Clip, Panel
 from sled_tts.model.evaluation.speaking import Line, speak_lines
@@ -98,6 +105,18 @@ def test_lines_hold_what_the_setting_says(utterances: list[Utterance], setting: 
     assert line.prompt is not None
     torch.testing.assert_close(line.prompt, bundle.normalise(bundle.codec.encode(whole[None, None])[0]))
     assert line.told == ("SAID 11 0" if setting is Setting.REFERENCE else None)
+
+
+def test_the_codec_is_asked_with_or_without_its_quantiser_as_the_checkpoint_knows_it() -> None:
+    wave = (0.1 * np.random.default_rng(1).standard_normal(4000)).astype(np.float32)
+    given = torch.from_numpy(wave)[None, None]
+    codes = small_bundle()
+    quantised = codes.codec.decode(codes.codec.encode(given))[0].numpy()
+    np.testing.assert_array_equal(through_codec(codes, wave), quantised[:4000])
+    # Its voice is noise, which no sum of codes is.
+    continuous = small_bundle(voices=1)
+    exact = continuous.codec.decode(continuous.codec.encoder(given).transpose(1, 2))[0].numpy()
+    np.testing.assert_allclose(through_codec(continuous, wave), exact[:4000], atol=1e-6)
 
 
 def test_what_is_spoken_after_a_prompt_is_decoded_with_it_and_cut() -> None:
