@@ -180,7 +180,10 @@ def compare(
             for batch in batches:
                 case = Case(mode == "streaming", batch, seed, frames, cfg_scale)
                 results.append(_measure(worker, runner, case, rounds))
-                print(f"{case.name}: {results[-1]['ratio_cpu']:.2f}x", file=sys.stderr, flush=True)
+                theirs, ours = results[-1]["reference_cpu"]["median"], results[-1]["ours_cpu"]["median"]
+                print(
+                    f"{case.name}: {theirs:.1f} / {ours:.1f} CPU ms, {theirs / ours:.2f}x", file=sys.stderr, flush=True
+                )
     show(
         "milliseconds a step of all streams, median (tenth .. ninetieth percentile)",
         ("case", "reference", "ours", "ratio", "by round", "reference, CPU", "ours, CPU", "ratio, CPU", "difference"),
