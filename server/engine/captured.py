@@ -53,7 +53,7 @@ class Captured(Generic[K, T]):
             self._graphs.clear()
             self.wanted = False
             log.warning("%s: CUDA graphs could not be captured, work goes on without them: %s", self.name, error)
-            torch.cuda.synchronize(self.lanes.device)
+            self.lanes.begin()
             return
         log.info("%s: %d graphs captured in %.1f s", self.name, len(self), time.perf_counter() - began)
 

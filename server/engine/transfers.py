@@ -36,7 +36,7 @@ class Lanes:
             }
 
     def begin(self) -> None:
-        """Wait for weights and buffers, which are made on the default stream. Call when all have been made."""
+        """Wait for all that has been queued: for weights and buffers, say, which are made on the default stream."""
         if self._streams:
             torch.cuda.synchronize(self.device)
 

@@ -14,7 +14,7 @@ from sled_tts.server.engine.device_runner import DeviceRunner, draw_noise
 from sled_tts.server.engine.graphs import Sizes
 from sled_tts.server.engine.request import Float32, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.runner import SledRunner
-from sled_tts.server.engine.work import LAST_LATENT, RowWork, prompt_column
+from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowWork, prompt_column
 from tests.fakes import Listener, admit, cancel, make_engine, tiny_codec
 from tests.model.factories import TINY, tiny, token_ids
 
@@ -145,3 +145,25 @@ def test_more_columns_than_the_buffer_holds_are_two_packs() -> None:
         assert len(runner.step(rows)) == 6
         spoken.append(np.stack([runner.latents(slot, 0, 1) for slot in range(6)]))
     np.testing.assert_allclose(spoken[0], spoken[1], atol=1e-4)
+
+
+def test_where_graphs_cannot_be_captured_everything_goes_on_without(caplog: pytest.LogCaptureFixture) -> None:
+    """As here: there is no GPU to capture on."""
+    sled, _ = tiny(seed=3)
+    sled.prepare_for_inference()
+    zeros, ones = torch.zeros(WIDTH), torch.ones(WIDTH)
+    made = DeviceRunner(sled, tiny_codec(), zeros, ones, slots=2, positions=64, graphed=True, lag=0)
+    assert made.prepare() == 0
+    assert "steps: CUDA graphs could not be captured" in caplog.text
+    assert "codec: CUDA graphs could not be captured" in caplog.text
+    ids = tuple(token_ids(5, 1))
+    for runner in (made, plain := DeviceRunner(sled, tiny_codec(), zeros, ones, slots=2, positions=64, lag=0)):
+        runner.open(0, SynthesisRequest("r", Mode.OFFLINE, 1, 2.0, token_ids=ids))
+        runner.step([RowWork(0, ids, (2,))])
+        for _ in range(8):
+            runner.step([RowWork(0, (LAST_LATENT,), (LAST_LATENT,))])
+    work = [DecodeWork(0, 0, 7, False)]
+    np.testing.assert_array_equal(made.decode(work)[0], plain.decode(work)[0])
+    made.open(1, SynthesisRequest("s", Mode.OFFLINE, 1, 2.0, token_ids=ids))
+    with pytest.raises(ValueError, match="needs 7 latents"):
+        made.decode([DecodeWork(1, 0, 3, False)])
