@@ -136,13 +136,21 @@ class Corpus:
     left_out: int = 0
 
     @classmethod
-    def open(cls, folder: Path, latents: Path, tokenizer: Tokenizer, n: int | None, m: int | None) -> Corpus:
-        """Keep the utterances whose speech lasts until all their text is read (nothing is shortened)."""
+    def open(
+        cls,
+        folder: Path,
+        latents: Path,
+        tokenizer: Tokenizer,
+        n: int | None,
+        m: int | None,
+        most: int | None = None,
+    ) -> Corpus:
+        """Keep the utterances that can be trained on (see `lasting`; nothing is shortened)."""
         data = np.load(latents, mmap_mode="r")
         sample = torch.from_numpy(np.asarray(data[:200_000], dtype=np.float32))
         mean = sample.mean(0)
         every = list(read_items(folder))
-        kept = lasting(every, tokenizer, n, m)
+        kept = lasting(every, tokenizer, n, m, most)
         names = sorted({phone for item in kept for phone in item.phones})
         left_out = len(every) - len(kept)
         return cls(kept, data, mean, float((sample - mean).std()), names, tokenizer, left_out)
@@ -172,11 +180,19 @@ class Corpus:
         return spoken if prompt is None else spoken.after(self.utterance(prompt, lower=lower))
 
 
-def lasting(items: Iterable[CorpusItem], tokenizer: Tokenizer, n: int | None, m: int | None) -> list[CorpusItem]:
-    """The utterances whose speech lasts until all their text is read; all of them without interleaving."""
-    if n is None or m is None:
-        return list(items)
-    return [item for item in items if _text_leads(len(tokenizer.encode(item.text)), item.frames, n, m)]
+def lasting(
+    items: Iterable[CorpusItem], tokenizer: Tokenizer, n: int | None, m: int | None, most: int | None = None
+) -> list[CorpusItem]:
+    """The utterances that can be trained on: their speech lasts until all their text is read (where they are
+    interleaved), and both together are at most `most` positions."""
+    kept = []
+    for item in items:
+        tokens = len(tokenizer.encode(item.text))
+        if most is not None and tokens + item.frames > most:
+            continue
+        if n is None or m is None or _text_leads(tokens, item.frames, n, m):
+            kept.append(item)
+    return kept
 
 
 def _text_leads(tokens: int, frames: int, n: int, m: int) -> bool:

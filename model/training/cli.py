@@ -112,9 +112,7 @@ def recordings(
     how = Preparation(hop=small_codec_config().hop_length, lock_pitch=lock_pitch, align=align)
     with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as progress:
         bar = progress.add_task("recordings", total=len(cuts))
-        count, hours = prepare_recordings(
-            cuts, work / "corpus", how, lambda done: progress.update(bar, completed=done)
-        )
+        count, hours = prepare_recordings(cuts, work / "corpus", how, lambda done: progress.update(bar, completed=done))
     typer.echo(f"{count} utterances, {hours:.2f} h")
 
 
@@ -159,7 +157,10 @@ def sled(work: Work, steps: int = 6000, resume: bool = False) -> None:
     """Train the network and write a folder that `sled-tts serve --model` speaks with."""
     vocabulary = Tokenizer.load(work / "tokenizer")
     config = small_sled_config(vocabulary.vocab_size)
-    data = Corpus.open(work / "corpus", work / "latents.npy", vocabulary, config.stream_n, config.stream_m)
+    most = config.max_position_embeddings
+    data = Corpus.open(work / "corpus", work / "latents.npy", vocabulary, config.stream_n, config.stream_m, most)
+    if data.left_out:
+        typer.echo(f"{data.left_out} utterances are left out: too long, or over before their text is read")
     start = None
     if resume:
         start = Sled(config)

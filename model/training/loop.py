@@ -101,12 +101,11 @@ def train_sled(
     """
     workers = workers or Workers()
     lanes = data.lanes(workers.size * training.accumulation)
-    batches = PairedBatches(data, training.positions, training.prompts, training.seed, lanes)
+    most = config.max_position_embeddings
+    batches = PairedBatches(data, training.positions, training.prompts, training.seed, lanes, most)
     model, head, optimiser = _begin(data, config, training, start, workers)
     metric = EnergyMetric()
-    run = RunState(
-        0, {"model": model, "head": head, "optimiser": optimiser, "batches": batches, "metric": metric}
-    )
+    run = RunState(0, {"model": model, "head": head, "optimiser": optimiser, "batches": batches, "metric": metric})
     settings = _settings(training, config, data, lanes)
     resume = checkpoint.with_name(checkpoint.name + ".run")
     if resume.exists():
@@ -184,23 +183,18 @@ def _own(step: int, training: SledTraining, workers: Workers) -> range:
     return range(first, first + training.accumulation)
 
 
-def _micro_batch(
-    batches: PairedBatches, training: SledTraining, config: SledConfig, index: int
-) -> _MicroBatch:
+def _micro_batch(batches: PairedBatches, training: SledTraining, config: SledConfig, index: int) -> _MicroBatch:
     rng = np.random.default_rng([training.seed, index, 1])
     corpus, pairs = batches[index]
     utterances = [
-        corpus.utterance(item, lower=bool(rng.random() < training.lower_case), prompt=prompt)
-        for prompt, item in pairs
+        corpus.utterance(item, lower=bool(rng.random() < training.lower_case), prompt=prompt) for prompt, item in pairs
     ]
     pacing = training.pacings[int(rng.integers(len(training.pacings)))] if training.pacings else None
     batch = collate(utterances, left_pad_text=not config.is_streaming)
     return _MicroBatch(batch, [training.seed, index, 2], pacing)
 
 
-def _measured(
-    model: Sled, batches: PairedBatches, training: SledTraining, step: int, workers: Workers
-) -> Tensor:
+def _measured(model: Sled, batches: PairedBatches, training: SledTraining, step: int, workers: Workers) -> Tensor:
     """The metric of what the network foretells of the micro-batches to come, all processes' together."""
     config = model.config
     steps = range(step, step + max(1, training.metric_batches // (workers.size * training.accumulation)))

@@ -38,7 +38,7 @@ class _Place:
 @dataclass
 class PairedBatches:
     """Batches of (prompt, item) whose padded size stays within `positions`, with the corpus they are from; batch i is
-    a function of the seed and i.
+    a function of the seed and i. No row is longer than `most`, which the network's positions may be.
 
     Batch i is the (i // lanes)-th of lane i % lanes. A window holds each of its utterances once an epoch; prompts are
     drawn anew each time among the same speaker's short utterances of the window. Its state is where each lane is,
@@ -50,6 +50,7 @@ class PairedBatches:
     pairing: Pairing
     seed: int
     lanes: int = 1
+    most: int | None = None
     _places: dict[int, _Place] = field(default_factory=dict, init=False, repr=False)
     _starts: dict[int, tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
 
@@ -86,14 +87,17 @@ class PairedBatches:
         if not corpus.items:
             raise ModelError("no utterance here can be trained on: all end before their text is read", param="data")
         rng = np.random.default_rng([self.seed, lane, window])
-        place = _Place(window, first, corpus, _paired_epoch(corpus, self.positions, self.pairing, rng))
+        place = _Place(window, first, corpus, _paired_epoch(corpus, self.positions, self.pairing, rng, self.most))
         self._places[lane] = place
         return place
 
 
-def _paired_epoch(corpus: Corpus, positions: int, pairing: Pairing, rng: np.random.Generator) -> list[list[Pair]]:
+def _paired_epoch(
+    corpus: Corpus, positions: int, pairing: Pairing, rng: np.random.Generator, most: int | None
+) -> list[list[Pair]]:
     items, tokenizer = corpus.items, corpus.tokenizer
-    sizes = [item.frames + len(tokenizer.encode(item.text)) for item in items]
+    texts = [len(tokenizer.encode(item.text)) for item in items]
+    sizes = [item.frames + text for item, text in zip(items, texts, strict=True)]
     candidates: dict[str, list[int]] = {}
     for index, item in enumerate(items):
         if item.frames <= pairing.max_frames:
@@ -102,23 +106,31 @@ def _paired_epoch(corpus: Corpus, positions: int, pairing: Pairing, rng: np.rand
     for index, item in enumerate(items):
         others = candidates.get(item.speaker, [])
         drawn = others[rng.integers(len(others))] if others and rng.random() < pairing.share else index
-        prompts.append(None if drawn == index else drawn)
+        # A space comes between the two.
+        alone = drawn == index or (most is not None and sizes[index] + sizes[drawn] + 1 > most)
+        prompts.append(None if alone else drawn)
     lengths = [own + (0 if p is None else sizes[p]) for own, p in zip(sizes, prompts, strict=True)]
+    read = [own + (0 if p is None else texts[p]) for own, p in zip(texts, prompts, strict=True)]
     return [
         [(None if (p := prompts[i]) is None else items[p], items[i]) for i in batch]
-        for batch in _one_epoch(lengths, positions, rng)
+        for batch in _one_epoch(lengths, read, positions, rng, most)
     ]
 
 
-def _one_epoch(lengths: Sequence[int], positions: int, rng: np.random.Generator) -> Iterator[list[int]]:
-    """Index lists whose padded size stays within `positions`, similar lengths together, in random order."""
+def _one_epoch(
+    lengths: Sequence[int], texts: Sequence[int], positions: int, rng: np.random.Generator, most: int | None
+) -> Iterator[list[int]]:
+    """Index lists whose padded size stays within `positions`, similar lengths together, in random order. Rows of
+    `lengths`, of which `texts` is text; padded apart, text and speech together stay within `most`."""
     jitter = rng.uniform(0, 20, len(lengths))
     order = np.argsort(np.asarray(lengths) + jitter)
     epoch: list[list[int]] = []
     batch: list[int] = []
     for index in order.tolist():
-        longest = max([lengths[index], *(lengths[i] for i in batch)])
-        if batch and (len(batch) + 1) * longest > positions:
+        rows = [index, *batch]
+        longest = max(lengths[i] for i in rows)
+        apart = max(texts[i] for i in rows) + max(lengths[i] - texts[i] for i in rows)
+        if batch and (len(rows) * longest > positions or (most is not None and apart > most)):
             epoch.append(batch)
             batch = []
         batch.append(index)

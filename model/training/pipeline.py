@@ -185,14 +185,11 @@ class Pipeline:
                 f"sled.vocab_size is {config.vocab_size}, the tokenizer has {tokenizer.vocab_size} entries",
                 param="sled.vocab_size",
             )
-        data, (n, m) = self.recipe.data, (config.stream_n, config.stream_m)
+        data, (n, m), most = self.recipe.data, (config.stream_n, config.stream_m), config.max_position_embeddings
         if data.shards is not None:
             window, seed = data.window_shards, self.recipe.training.seed
-            return ShardCorpus.open(Path(data.shards), tokenizer, n, m, window_shards=window, seed=seed)
-        corpus = Corpus.open(self.work / "corpus", self.work / "latents.npy", tokenizer, n, m)
-        if corpus.left_out:
-            self.say(f"{corpus.left_out} utterances are left out: they end before their text is read at {n}:{m}")
-        return corpus
+            return ShardCorpus.open(Path(data.shards), tokenizer, n, m, most=most, window_shards=window, seed=seed)
+        return Corpus.open(self.work / "corpus", self.work / "latents.npy", tokenizer, n, m, most)
 
     def _sled(self) -> None:
         start = None
@@ -202,7 +199,14 @@ class Pipeline:
         data = self._data()
         board = None
         if self.workers.leads:
-            board = Board(self.work / "board", next(data.windows()), Codec.load(self.work / "codec"))
+            first = next(data.windows())
+            if first.left_out:
+                where = "" if isinstance(first, type(data)) else "of the first shard "
+                self.say(
+                    f"{first.left_out} of {first.left_out + len(first.items)} utterances {where}are left out: longer "
+                    "than the network's positions, or over before their text is read"
+                )
+            board = Board(self.work / "board", first, Codec.load(self.work / "codec"))
 
         def report(step: StepReport) -> None:
             if board is not None:

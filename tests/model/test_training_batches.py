@@ -22,7 +22,7 @@ from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import SPECIAL, Tokenizer, train_tokenizer
-from sled_tts.model.training.batches import Corpus, collate
+from sled_tts.model.training.batches import Corpus, collate, lasting
 from sled_tts.model.training.layout import PromptSpan
 from sled_tts.model.training.loop import SledTraining, StepReport, _micro_batch, train_sled
 from sled_tts.model.training.objective import Counts, Objective, micro_batch_loss
@@ -77,6 +77,20 @@ def test_padded_batches_stay_within_their_bound(corpus: Corpus) -> None:
         made = [corpus.utterance(item, prompt=prompt) for prompt, item in batch]
         longest = max(len(u.ids) + len(u.latents) for u in made)
         assert len(batch) == 1 or longest * len(batch) <= 400
+
+
+@pytest.mark.parametrize("most", [60, 75, 100])
+def test_no_row_is_longer_than_the_networks_positions(corpus: Corpus, bytes_only: Tokenizer, most: int) -> None:
+    fitting = replace(corpus, items=lasting(corpus.items, bytes_only, None, None, most))
+    assert 0 < len(fitting.items) <= len(corpus.items)
+    batches = PairedBatches(fitting, 1000, Pairing(1.0, 60), seed=3, most=most)
+    prompted = 0
+    for index in range(20):
+        _, pairs = batches[index]
+        made = [fitting.utterance(item, prompt=prompt) for prompt, item in pairs]
+        prompted += sum(prompt is not None for prompt, _ in pairs)
+        assert max(len(u.ids) for u in made) + max(len(u.latents) for u in made) <= most
+    assert (prompted > 0) == (most > 60), "a prompt only where it fits"
 
 
 def test_a_prompted_utterance_is_both_texts_and_both_recordings(corpus: Corpus) -> None:

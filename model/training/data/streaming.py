@@ -40,8 +40,8 @@ class ShardCorpus:
     """A shard folder to train on (a `TrainingData`).
 
     Lane l of L reads the shards whose number is l modulo L, in an order of its own each epoch, `window` of them in
-    memory at a time; only those need to be on the machine that trains on the lane. `n`, `m`: utterances whose speech
-    would end before their text is read are left out.
+    memory at a time; only those need to be on the machine that trains on the lane. `n`, `m`, `most`: which utterances
+    can be trained on (see `lasting`).
     """
 
     folder: Path
@@ -49,17 +49,26 @@ class ShardCorpus:
     tokenizer: Tokenizer
     n: int | None = None
     m: int | None = None
+    most: int | None = None
     window_shards: int = 4
     seed: int = 0
 
     @classmethod
     def open(
-        cls, folder: Path, tokenizer: Tokenizer, n: int | None, m: int | None, *, window_shards: int = 4, seed: int = 0
+        cls,
+        folder: Path,
+        tokenizer: Tokenizer,
+        n: int | None,
+        m: int | None,
+        *,
+        most: int | None = None,
+        window_shards: int = 4,
+        seed: int = 0,
     ) -> ShardCorpus:
         """Raises ModelError when it is no shard folder that was encoded to the end."""
         if window_shards < 1:
             raise ModelError(f"window_shards must be at least 1, got {window_shards}", param="data.window_shards")
-        return cls(folder, ShardIndex.load(folder), tokenizer, n, m, window_shards, seed)
+        return cls(folder, ShardIndex.load(folder), tokenizer, n, m, most, window_shards, seed)
 
     @cached_property
     def mean(self) -> Tensor:
@@ -121,8 +130,9 @@ class ShardCorpus:
         latents: LatentFrames = np.concatenate(frames)
         if self.index.store == "codes":
             latents = CodeFrames(np.concatenate(frames), self._books)
-        kept = lasting(items, self.tokenizer, self.n, self.m)
-        return Corpus(kept, latents, self.mean, self.std, self.phone_names, self.tokenizer)
+        kept = lasting(items, self.tokenizer, self.n, self.m, self.most)
+        left_out = len(items) - len(kept)
+        return Corpus(kept, latents, self.mean, self.std, self.phone_names, self.tokenizer, left_out)
 
 
 def shard_texts(folder: Path) -> Iterator[str]:
