@@ -7,10 +7,13 @@ worst like anything.
 
 from __future__ import annotations
 
+import json
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from pocketsphinx import Decoder
@@ -18,6 +21,9 @@ from pocketsphinx import Decoder
 from sled_tts.model.evaluation.recognition import RATE, Wave, to_recogniser, words
 
 _NEIGHBOURS, _OTHERS = 3, 12
+_PLANTED = 20
+# Of the usual time a letter takes.
+_ODD = (0.4, 2.5)
 
 
 class Verdict(StrEnum):
@@ -108,3 +114,30 @@ def planted(judge: Judge, cut: Cut, places: Sequence[int]) -> dict[str, str]:
     doubled = (np.concatenate([cut.clip(k), cut.clip(k)]) for k in usable)
     twice = sum(judge.hear(wave, cut.rate, k).suspicious for k, wave in zip(usable, doubled, strict=True))
     return {"lost_found": f"{lost} of {len(usable)}", "repeated_found": f"{twice} of {len(usable)}"}
+
+
+def judge_all(sentences: Sequence[str], cut: Cut, seed: int) -> dict[str, Any]:
+    """Every sentence of `cut`; those that sound lost or repeated, or last oddly long or short, are listed."""
+    judge = Judge(sentences, seed)
+    sentences = sentences[: len(cut.starts_s)]
+    pace = [len(cut.clip(k)) / cut.rate / len(sentence) for k, sentence in enumerate(sentences)]
+    usual = float(np.median(pace))
+    counts, suspects, clear = dict.fromkeys(Verdict, 0), list[str](), list[int]()
+    for place, sentence in enumerate(sentences):
+        verdict = judge.hear(cut.clip(place), cut.rate, place)
+        counts[verdict] += 1
+        odd = not _ODD[0] < pace[place] / usual < _ODD[1]
+        if verdict is Verdict.ONCE and not odd:
+            clear.append(place)
+        elif verdict.suspicious or odd:
+            suspects.append(f"{place} {verdict}{' of an odd length' if odd else ''}: {sentence}")
+        if place % 50 == 49:
+            print(json.dumps({"judged": place + 1} | counts), file=sys.stderr, flush=True)
+    chosen = clear[:: max(1, len(clear) // _PLANTED)][:_PLANTED]
+    return {
+        "sentences": len(sentences),
+        **{str(verdict): count for verdict, count in counts.items()},
+        "lost_or_repeated": len(suspects),
+        "suspects": suspects,
+        "planted": planted(judge, cut, chosen),
+    }

@@ -46,7 +46,8 @@ def _levels(wave: Wave, rate: int) -> npt.NDArray[np.float64]:
     """dB below full scale, every 10 ms."""
     hop = round(_HOP_S * rate)
     frames = wave[: len(wave) // hop * hop].reshape(-1, hop).astype(np.float64)
-    return 10 * np.log10((frames**2).mean(axis=1) + 1e-10)
+    levels: npt.NDArray[np.float64] = 10 * np.log10((frames**2).mean(axis=1) + 1e-10)
+    return levels
 
 
 def _silence(loud: npt.NDArray[np.bool_], at: int) -> int:

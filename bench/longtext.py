@@ -34,9 +34,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from sled_tts.bench.serving import ServerProcess, client_machine, started_server
 from sled_tts.model.evaluation.recognition import Wave, arctic_prompts
 
-_PLANTED = 20
 _TOLERATED = 0.01
-_ODD = (0.4, 2.5)
 
 
 @dataclass
@@ -60,7 +58,7 @@ class Reading:
 
     @property
     def wave(self) -> Wave:
-        return np.frombuffer(b"".join(self.pcm), "<i2").astype(np.float32) / 32768
+        return np.frombuffer(b"".join(self.pcm), "<i2").astype(np.float32) / np.float32(32768)
 
 
 async def read_out(server: ServerProcess, sentences: Iterator[str], options: argparse.Namespace) -> tuple[Reading, str]:
@@ -138,33 +136,13 @@ def sentence_starts(sentences: Sequence[str], told: Sequence[tuple[int, int, flo
     return [told[first][2] for first, end in zip(firsts, ends, strict=True) if end <= len(told)]
 
 
-def hear(sentences: Sequence[str], wave: Wave, rate: int, starts_s: Sequence[float], seed: int) -> dict[str, Any]:
-    """The recogniser's view of every sentence."""
-    from sled_tts.bench.clips import Cut, Judge, Verdict, planted
+def heard(
+    sentences: Sequence[str], wave: Wave, rate: int, told: Sequence[tuple[int, int, float]], seed: int
+) -> dict[str, Any]:
+    """The recogniser's view of every sentence that was said to its end."""
+    from sled_tts.bench.clips import Cut, judge_all
 
-    judge, cut = Judge(sentences, seed), Cut(wave, rate, starts_s)
-    sentences = sentences[: len(starts_s)]
-    pace = [len(cut.clip(k)) / rate / len(sentence) for k, sentence in enumerate(sentences)]
-    usual = float(np.median(pace))
-    counts, suspects, clear = dict.fromkeys(Verdict, 0), list[str](), list[int]()
-    for place, sentence in enumerate(sentences):
-        verdict = judge.hear(cut.clip(place), rate, place)
-        counts[verdict] += 1
-        odd = not _ODD[0] < pace[place] / usual < _ODD[1]
-        if verdict is Verdict.ONCE and not odd:
-            clear.append(place)
-        elif verdict.suspicious or odd:
-            suspects.append(f"{place} {verdict}{' of an odd length' if odd else ''}: {sentence}")
-        if place % 50 == 49:
-            print(json.dumps({"judged": place + 1} | counts), file=sys.stderr, flush=True)
-    chosen = clear[:: max(1, len(clear) // _PLANTED)][:_PLANTED]
-    return {
-        "sentences": len(sentences),
-        **counts,
-        "lost_or_repeated": len(suspects),
-        "suspects": suspects,
-        "planted": planted(judge, cut, chosen),
-    }
+    return judge_all(sentences, Cut(wave, rate, sentence_starts(sentences, told)), seed)
 
 
 def report(reading: Reading, text: str, server_s: float) -> dict[str, Any]:
@@ -220,7 +198,7 @@ def main() -> int:
     if options.judge is not None:
         wave, rate = soundfile.read(options.judge / "long.flac", dtype="float32")
         told = json.loads((options.judge / "words.json").read_text(encoding="utf-8"))
-        figures: dict[str, Any] = {"heard": hear(sentences, wave, rate, sentence_starts(sentences, told), options.seed)}
+        figures: dict[str, Any] = {"heard": heard(sentences, wave, rate, told, options.seed)}
         wrong, grown = False, 0.0
     else:
         figures = speak(sentences, options)
@@ -247,8 +225,7 @@ def speak(sentences: Sequence[str], options: argparse.Namespace) -> dict[str, An
         soundfile.write(options.out / "long.flac", reading.wave, reading.rate)
         (options.out / "words.json").write_text(json.dumps(reading.told), encoding="utf-8")
     if options.listen and figures["told_once_in_order"]:
-        starts_s = sentence_starts(sentences, reading.told)
-        figures["heard"] = hear(sentences, reading.wave, reading.rate, starts_s, options.seed)
+        figures["heard"] = heard(sentences, reading.wave, reading.rate, reading.told, options.seed)
     return figures
 
 
