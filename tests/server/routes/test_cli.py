@@ -37,7 +37,7 @@ def _run(*arguments: str, **environment: str) -> tuple[int, str]:
     """Exit code and output of a command that ends by itself; one that does not is not left behind."""
     with _start(*arguments, **environment) as process:
         try:
-            output, _ = process.communicate(timeout=120)
+            output, _ = process.communicate(timeout=600)
         finally:
             process.kill()
     return process.returncode, output
@@ -59,7 +59,7 @@ def _serving(*arguments: str, until: str, **environment: str) -> Iterator[tuple[
         yield process, seen
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
         process.stdout.close()
 
 
@@ -82,7 +82,7 @@ def test_serve_speaks_a_demo_and_stops_cleanly(streaming_folder: Path, tmp_path:
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         assert "stopped" in process.stdout.read()
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
 
 
 def test_a_demo_that_cannot_be_written_stops_the_server(streaming_folder: Path, tmp_path: Path) -> None:
