@@ -32,6 +32,8 @@ from sled_tts.bench.listeners import Target, over_websocket, sentence
 from sled_tts.bench.serving import client_machine, started_server
 
 _WORDS = 400
+# Between two rounds: the text of the next one is work too.
+_QUIET_S = 0.5
 _RAW = {"container": "raw", "encoding": "pcm_s16le", "sample_rate": 16_000}
 
 
@@ -88,6 +90,8 @@ async def interrupt(target: Target, how: Interruption, text: str, after: int) ->
         while heard < after:
             heard += is_audio(await wire.recv())
         if how.frame is None:
+            await wire.close()
+            await asyncio.sleep(_QUIET_S)
             return 0.0
         sent_at = last_at = time.perf_counter()
         await wire.send(json.dumps(how.frame))
@@ -96,11 +100,11 @@ async def interrupt(target: Target, how: Interruption, text: str, after: int) ->
     return 1000 * (last_at - sent_at)
 
 
-async def _audio_until_quiet(wire: ClientConnection, quiet_s: float = 0.3) -> AsyncIterator[float]:
+async def _audio_until_quiet(wire: ClientConnection) -> AsyncIterator[float]:
     """When audio still came, until nothing more comes."""
     while True:
         try:
-            frame = await asyncio.wait_for(wire.recv(), quiet_s)
+            frame = await asyncio.wait_for(wire.recv(), _QUIET_S)
         except TimeoutError:
             return
         if is_audio(frame):
@@ -116,6 +120,7 @@ async def leave_wyoming(host: str, port: int, text: str, after: int) -> float:
         await reader.readexactly(head.get("data_length", 0) + head.get("payload_length", 0))
     writer.close()
     await writer.wait_closed()
+    await asyncio.sleep(_QUIET_S)
     return 0.0
 
 
