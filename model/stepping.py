@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sled_tts.model.errors import ModelError
 from sled_tts.model.following import TextWatch
 from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.layers import Attention, rotate
@@ -126,10 +127,24 @@ def _by_operators(sled: Sled, embeds: Tensor, cache: KVCache, plan: PackedPlan, 
     return out
 
 
+def _check(sled: Sled, embeds: Tensor, cache: KVCache, plan: PackedPlan) -> None:
+    """Compiled code looks at nothing twice."""
+    limit = min(cache.capacity, sled.config.max_position_embeddings)
+    for row in plan.rows:
+        if row.past + row.count > limit:
+            raise ModelError(f"row {row.row} would hold {row.past + row.count} positions, the limit is {limit}")
+    if embeds.shape != (plan.columns, sled.config.hidden_size):
+        raise ModelError(f"a step of {plan.columns} columns got inputs of shape {tuple(embeds.shape)}")
+
+
 def forward_packed(
     sled: Sled, embeds: Tensor, cache: KVCache, plan: PackedPlan, watch: TextWatch | None = None
 ) -> Tensor:
-    """Packed inputs `[N, H]` (padding included) to hidden states `[N, H]`; every row's columns are appended."""
+    """Packed inputs `[N, H]` (padding included) to hidden states `[N, H]`; every row's columns are appended.
+
+    Raises ModelError when a row would pass the cache's capacity or the model's position limit.
+    """
+    _check(sled, embeds, cache, plan)
     if sled.compiled is not None:
         out, read = sled.compiled.hidden(embeds, cache, plan.rows, None if watch is None else watch.layer)
         if watch is not None and read is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sled_tts.model.errors import ModelError
 from sled_tts.model.generator import Modulation
 from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.native.library import (
@@ -116,8 +117,10 @@ class NativeStep:
 
 
 def cache_structs(cache: KVCache) -> ctypes.Array[CacheStruct]:
-    """One structure a layer."""
+    """One structure a layer. Raises ModelError for keys and values that the kernels do not know."""
     first = cache.keys[0]
+    if first.dtype not in (torch.float32, torch.bfloat16) or not first.is_contiguous():
+        raise ModelError(f"compiled steps take contiguous keys and values in fp32 or bf16, not {first.dtype}")
     rows, heads = first.stride(0), first.stride(1)
     is_bf16 = int(first.dtype == torch.bfloat16)
     return (CacheStruct * len(cache.keys))(

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sled_tts.model.errors import ModelError
 from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.sled import Sled
 from sled_tts.model.stepping import forward_packed, pack
@@ -86,3 +87,17 @@ def test_rows_never_read_what_they_have_not_written(compiled: bool) -> None:
             layer.fill_(float("nan"))
         (reused,) = _feed(model, cache, [(1, tokens)])
     assert torch.equal(clean, reused)
+
+
+@PATHS
+def test_a_row_that_would_not_fit_is_refused_before_anything_is_written(compiled: bool) -> None:
+    model = _model(compiled)
+    tokens = torch.randn(LONGEST + 1, 192)
+    with torch.inference_mode():
+        cache = KVCache.allocate(model.config, SLOTS + 1, LONGEST)
+        _feed(model, cache, [(1, tokens[:LONGEST])])
+        held = [layer.clone() for layer in cache.keys]
+        with pytest.raises(ModelError, match=f"{LONGEST + 1} positions"):
+            _feed(model, cache, [(0, tokens[:1]), (1, tokens[:1])])
+    assert cache.lengths[:2] == [0, LONGEST]
+    assert all(torch.equal(a, b) for a, b in zip(held, cache.keys, strict=True))
