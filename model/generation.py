@@ -164,8 +164,7 @@ def generate(
     per_stream = 2 if guided else 1
     limit = model.config.max_position_embeddings
     needed = [
-        len(r.prompt_ids) + len(r.ids) + (0 if r.prompt is None else r.prompt.shape[0]) + r.max_frames
-        for r in requests
+        len(r.prompt_ids) + len(r.ids) + (0 if r.prompt is None else r.prompt.shape[0]) + r.max_frames for r in requests
     ]
     cache = KVCache.allocate(
         model.config,

@@ -60,9 +60,7 @@ class Aligner:
 
     def align(self, samples: npt.NDArray[np.int16], text: str) -> Aligned | None:
         """Align 16 kHz `samples [N]`; None when a word is not in the dictionary or the text does not fit."""
-        words = [
-            w if self.decoder.lookup_word(w) is not None else w.strip("'") for w in spoken_words(text)
-        ]
+        words = [w if self.decoder.lookup_word(w) is not None else w.strip("'") for w in spoken_words(text)]
         if not words or any(self.decoder.lookup_word(word) is None for word in words):
             return None
         data = samples.astype("<i2").tobytes()

@@ -57,9 +57,7 @@ def read_manifest(path: Path, limits: Limits, root: Path | None = None) -> tuple
     return cuts, report
 
 
-def scan_manifest(
-    path: Path, limits: Limits, report: ManifestReport, root: Path | None = None
-) -> Iterator[MonoCut]:
+def scan_manifest(path: Path, limits: Limits, report: ManifestReport, root: Path | None = None) -> Iterator[MonoCut]:
     """The usable cuts one by one, with audio paths made absolute (relative ones start at `root`, by default the
     manifest's folder); what is met on the way goes into `report`.
 

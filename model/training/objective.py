@@ -94,9 +94,7 @@ def micro_batch_loss(
     read = batch.latents
     with torch.autocast(device.type, torch.bfloat16, enabled=objective.precision == "bf16"):
         if rng.random() < objective.self_feeding:
-            layout = layout_for(
-                config, text_mask, batch.speech_mask, compact=True, prompts=prompts, pacing=pacing
-            )
+            layout = layout_for(config, text_mask, batch.speech_mask, compact=True, prompts=prompts, pacing=pacing)
             with torch.no_grad():
                 states = condition_states(model, ids, noisy(read), layout)
                 sampled = model.generator(states[:, :-1], draw(*shape)).float()

@@ -104,9 +104,7 @@ def polish_decoder(
     critic = torch.optim.AdamW(judge.parameters(), lr=training.discriminator_lr, betas=(0.8, 0.99), weight_decay=0.0)
     balancer = Balancer(training.weights)
     # The whole codec, for what is read back from its folder is not to the last bit what was written there.
-    run = RunState(
-        0, {"codec": codec, "judge": judge, "optimiser": optimiser, "critic": critic, "balancer": balancer}
-    )
+    run = RunState(0, {"codec": codec, "judge": judge, "optimiser": optimiser, "critic": critic, "balancer": balancer})
     samples = None if aligned is None else np.load(aligned, mmap_mode="r")
     settings = _settings(training, codec, len(audio), aligned)
     resume = out.with_name(out.name + ".run")

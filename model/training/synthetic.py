@@ -61,9 +61,7 @@ def _speak(text: str, wav: Path, voice: str) -> str:
     return done.stdout
 
 
-def synthesise_corpus(
-    texts: Iterable[str], folder: Path, *, hop: int, voice: str = "kal16"
-) -> tuple[int, float]:
+def synthesise_corpus(texts: Iterable[str], folder: Path, *, hop: int, voice: str = "kal16") -> tuple[int, float]:
     """Read `texts` into `folder/audio.i16` (mono int16, 16 kHz) and `folder/items.jsonl`.
 
     Silence is trimmed to whole frames, so the pitch grid stays on the frame grid. Returns (utterances,

@@ -108,8 +108,9 @@ def test_rest_errors_are_told(url: str) -> None:
 
 
 def test_no_server_says_what_to_do() -> None:
-    with pytest.raises(ServerUnreachableError, match="sled-tts serve"), running_server(
-        "http://127.0.0.1:9", None, start=False
+    with (
+        pytest.raises(ServerUnreachableError, match="sled-tts serve"),
+        running_server("http://127.0.0.1:9", None, start=False),
     ):
         pass
     with pytest.raises(ServerUnreachableError):
