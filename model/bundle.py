@@ -27,6 +27,8 @@ _EXTRA_KEYS = {
     "max_frames_per_token",
     "speech_prompts",
     "speech_unit_s",
+    "speech_level",
+    "quantised",
     "noise_scale",
     "pitches_hz",
     "alignment",
@@ -45,6 +47,8 @@ class ModelExtras:
     timings (`bench/timings.py` prints it). `voices`: the first is the default.
     `noise_scale`: what its samples' noise is multiplied with; below 1 is steadier and less varied. `pitches_hz`: it
     knows speech at these constant pitches only, so recordings are re-spoken at the nearest (`model.pitch`).
+    `speech_level`: the RMS all speech in training had, 0 for any. `quantised`: the network was trained on sums of
+    codes, as the published ones, not on what the encoder gives.
     `alignment`: the heads that follow the text, None when nobody has looked for them.
     """
 
@@ -58,6 +62,8 @@ class ModelExtras:
     speech_unit_s: float = 0.04
     noise_scale: float = 1.0
     pitches_hz: tuple[float, ...] = ()
+    speech_level: float = 0.0
+    quantised: bool = True
     alignment: AlignmentHeads | None = None
     voices: tuple[BuiltInVoice, ...] = ()
 
@@ -89,6 +95,8 @@ class ModelExtras:
             speech_unit_s=float(data.get("speech_unit_s", 0.04)),
             noise_scale=float(data.get("noise_scale", 1.0)),
             pitches_hz=tuple(float(hz) for hz in data.get("pitches_hz", ())),
+            speech_level=float(data.get("speech_level", 0.0)),
+            quantised=bool(data.get("quantised", True)),
             alignment=AlignmentHeads.from_dict(data.get("alignment"), config),
             voices=read_voices(data.get("voices", []), folder, latent_dim),
         )

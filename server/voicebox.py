@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import soxr
-import torch
 
 from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
-from sled_tts.model.pitch import lock_pitch, median_pitch, nearest_pitch
+from sled_tts.model.references import as_known, encode_recording
 from sled_tts.model.tuning import ThreadChoice
 from sled_tts.model.voices import codec_fingerprint
 from sled_tts.server.engine.bridge import EngineBridge
@@ -214,21 +213,11 @@ class Voicebox:
         if frames < self.bundle.codec.config.first_chunk_frames:
             raise BadAudioError(f"the reference recording is too short: {len(reference.pcm)} samples", param=param)
         self._require_room(frames, param)
-        pcm = self._at_its_pitch(pcm[: frames * self.model.hop], param)
-        whole = torch.from_numpy(np.ascontiguousarray(pcm, dtype=np.float32))
-        latents = self.bundle.codec.encode(whole[None, None].to(self.model.device))[0]
-        return np.ascontiguousarray(latents.float().cpu().numpy())
-
-    def _at_its_pitch(self, pcm: Float32, param: str) -> Float32:
-        """As the checkpoint knows speech: at one of its constant pitches, if it has any."""
-        pitches = self.bundle.extras.pitches_hz
-        if not pitches:
-            return pcm
-        wave, rate = pcm.astype(np.float64), self.model.sampling_rate
         try:
-            return lock_pitch(wave, rate, nearest_pitch(median_pitch([wave], rate), pitches)).astype(np.float32)
+            known = as_known(self.bundle, np.ascontiguousarray(pcm[: frames * self.model.hop], dtype=np.float32))
         except ModelError as error:
             raise BadAudioError(f"the reference recording has {error}", param=param) from None
+        return np.ascontiguousarray(encode_recording(self.bundle, known).float().cpu().numpy())
 
     def _require_room(self, frames: int, param: str) -> None:
         if frames > self.model.positions // 2:

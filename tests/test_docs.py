@@ -9,6 +9,7 @@ import re
 import shlex
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -66,12 +67,17 @@ def _options() -> dict[str, set[str]]:
         offered.add_typer(group, name=name)
     whole = typer.main.get_command(offered)
     assert isinstance(whole, TyperGroup)
-    found = {name: {o for p in command.params for o in p.opts} | HELP for name, command in whole.commands.items()}
+    found = {name: {o for p in command.params for o in _words(p)} | HELP for name, command in whole.commands.items()}
     for name, command in whole.commands.items():
         if isinstance(command, TyperGroup):
             # Not which of a group's commands an option belongs to, but that one has it.
-            found[name] |= {o for inner in command.commands.values() for p in inner.params for o in p.opts}
+            found[name] |= {o for inner in command.commands.values() for p in inner.params for o in _words(p)}
     return found
+
+
+def _words(parameter: Any) -> list[str]:
+    """What sets an option and what takes it back."""
+    return [*parameter.opts, *parameter.secondary_opts]
 
 
 def test_there_is_something_to_check() -> None:

@@ -14,9 +14,7 @@ from sled_tts.model.errors import ModelError
 from sled_tts.model.evaluation.judges import Wave
 from sled_tts.model.evaluation.speaking import Line
 from sled_tts.model.evaluation.utterances import Utterance
-
-# The RMS of the training data of checkpoints that want prompts re-spoken.
-_LEVEL = 0.07
+from sled_tts.model.references import as_known, encode_recording
 
 
 class Setting(StrEnum):
@@ -57,20 +55,6 @@ def prompt_recordings(
     return found
 
 
-def as_known(bundle: ModelBundle, wave: Wave) -> Wave:
-    """A recording at the codec's rate, as the checkpoint knows speech: re-spoken at the nearest of its constant
-    pitches, if it has any. ModelError when nothing in it is voiced."""
-    pitches, rate = bundle.extras.pitches_hz, bundle.codec.config.sampling_rate
-    if not pitches:
-        return wave
-    # Here, so that checkpoints that take any speech do not need WORLD.
-    from sled_tts.model.pitch import lock_pitch, median_pitch, nearest_pitch
-
-    exact = wave.astype(np.float64)
-    locked = lock_pitch(exact, rate, nearest_pitch(median_pitch([exact], rate), pitches))
-    return (locked * (_LEVEL / max(float(np.sqrt(np.square(locked).mean())), 1e-5))).astype(np.float32)
-
-
 def prompt_latents(bundle: ModelBundle, wave: Wave) -> Tensor:
     """Normalised latents `[S, D]` of whole frames of a recording at the codec's rate, as the server encodes a voice to
     clone. ModelError for less than a frame, or when nothing in it is voiced."""
@@ -78,28 +62,16 @@ def prompt_latents(bundle: ModelBundle, wave: Wave) -> Tensor:
     if frames < 1:
         raise ModelError("a prompt is shorter than one frame", param="prefix")
     known = as_known(bundle, wave[: frames * bundle.codec.config.hop_length])
-    return bundle.normalise(bundle.codec.encode(torch.from_numpy(np.ascontiguousarray(known))[None, None])[0])
+    return bundle.normalise(encode_recording(bundle, known))
 
 
 @torch.inference_mode()
 def through_codec(bundle: ModelBundle, wave: Wave) -> Wave:
-    """A recording at the codec's rate as the checkpoint could at best say it: as it knows speech, encoded and decoded,
-    through the quantiser if its latents are sums of codes."""
-    codec, given = bundle.codec, torch.from_numpy(np.ascontiguousarray(as_known(bundle, wave)))[None, None]
-    latents = codec.encode(given) if _knows_codes(bundle) else codec.encoder(given).transpose(1, 2)
-    decoded: Wave = codec.decode(latents)[0].numpy()
+    """A recording at the codec's rate as the checkpoint could at best say it: as it knows speech, encoded and
+    decoded."""
+    latents = encode_recording(bundle, as_known(bundle, wave))
+    decoded: Wave = bundle.codec.decode(latents[None])[0].numpy()
     return np.ascontiguousarray(decoded[: len(wave)])
-
-
-def _knows_codes(bundle: ModelBundle) -> bool:
-    """Whether the quantiser leaves the checkpoint's own voice as it is; without a voice, as the published ones."""
-    own = bundle.voice()
-    if own is None:
-        return True
-    quantizer = bundle.codec.quantizer
-    again = quantizer.decode(quantizer.encode(own.latents[None]))[0]
-    # Voices are kept in half precision.
-    return float((again - own.latents).norm()) < 0.02 * float(own.latents.norm())
 
 
 def prompted_lines(

@@ -22,10 +22,11 @@ from sled_tts.model.evaluation.failures import FAILURE_COLUMNS, Outcome, outcome
 from sled_tts.model.evaluation.judges import QUALITY_JUDGES, SPEAKER_JUDGES, SpeakerJudge, Wave, choose
 from sled_tts.model.evaluation.naturalness import Clip, margin, opinion
 from sled_tts.model.evaluation.page import Column, Page
-from sled_tts.model.evaluation.prompting import as_known, through_codec
+from sled_tts.model.evaluation.prompting import through_codec
 from sled_tts.model.evaluation.sentences import arctic_prompts, new_sentences
 from sled_tts.model.evaluation.speaking import Line, speak_lines
 from sled_tts.model.evaluation.utterances import Utterance
+from sled_tts.model.references import as_known
 
 _CANDIDATES = 300
 # A process takes this many sentences at a time, so that the last ones do not wait for one process.

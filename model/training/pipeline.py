@@ -236,6 +236,10 @@ class Pipeline:
         load_sled_state(model, load_file(self.work / "sled.safetensors"))
         return model.eval()
 
+    def _quantised(self) -> bool:
+        shards = self.recipe.data.shards
+        return self.recipe.codec.quantised if shards is None else ShardIndex.load(Path(shards)).store == "codes"
+
     def _voice(self, out: Path) -> None:
         recipe, data = self.recipe, self._data()
         middle = recipe.codec.config.frame_rate * sum(_PROMPT_S) / 2
@@ -250,6 +254,7 @@ class Pipeline:
             "max_segment_chars": recipe.voice.max_segment_chars,
             "max_frames_per_token": recipe.voice.max_frames_per_token,
             "speech_prompts": recipe.training.prompts.share > 0,
+            "quantised": self._quantised(),
             "voices": [write_voice(find_voice(data, speaker, middle), out) for speaker in recipe.voice.voices],
         }
         save_bundle(out, model, data.tokenizer, codec, extras, dtype=torch.float16)
