@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -31,6 +30,7 @@ from sled_tts.model.training.data.encode import Encoder
 from sled_tts.model.training.data.plan import Encoding
 from sled_tts.model.training.data.shards import ShardIndex
 from sled_tts.model.training.recordings import Preparation
+from tests.model.disks import full_disk
 from tests.model.test_training_data import RATE, cut, voice, write
 
 RECIPE = """
@@ -177,23 +177,11 @@ STAGES = (
 )  # fmt: skip
 
 
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Nothing longer than 300 bytes can be written."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_disk_that_is_full_in_any_stage_ends_it_clearly_and_nothing_is_lost(
     recipe: Recipe, tmp_path: Path, uninterrupted: dict[str, bytes]
 ) -> None:
     for stage, following in zip(STAGES, [*STAGES[1:], None], strict=True):
-        with full_disk(), pytest.raises(ModelError, match=r"could not be written|could not write"):
+        with full_disk(300), pytest.raises(ModelError, match=r"could not be written|could not write"):
             Pipeline(recipe, tmp_path / "work", Workers()).run()
         assert not (tmp_path / "work" / stage).exists()
 

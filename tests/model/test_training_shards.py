@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from sled_tts.model.training.objective import Objective
 from sled_tts.model.training.pairing import PairedBatches, Pairing
 from sled_tts.model.training.workers import Workers
 from tests.model.codec.factories import random_codec
+from tests.model.disks import full_disk
 from tests.model.factories import tiny
 
 pytest.importorskip("lhotse", reason="the train extra is not installed")
@@ -286,22 +286,13 @@ def test_two_processes_share_out_what_one_with_twice_the_accumulation_reads() ->
         assert lanes == [{0, 1}, {2, 3}], "each process keeps to its own shards"
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (150, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_disk_that_fills_up_leaves_whole_shards_only(
-    manifest: Path, codec: Codec, encoded: Path, tmp_path: Path, small_disk: None
+    manifest: Path, codec: Codec, encoded: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(encoded, tmp_path, copy_function=os.link, dirs_exist_ok=True)
     (tmp_path / "shard-00001.safetensors").unlink()
     before = contents(tmp_path)
-    with pytest.raises(ModelError, match=r"could not write .*shard-00001\.safetensors"):
+    with full_disk(150), pytest.raises(ModelError, match=r"could not write .*shard-00001\.safetensors"):
         Encoder(manifest, tmp_path, codec, CODES).run()
     assert contents(tmp_path) == before
 
