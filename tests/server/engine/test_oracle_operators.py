@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from sled_tts.model.native.library import SWITCH
+from tests.server.engine.test_oracle import RUNS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -19,7 +20,7 @@ def test_without_compiled_kernels_company_changes_nothing_either() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words],
         cwd=ROOT,
-        env=os.environ | {SWITCH: "off"},
+        env=os.environ | {SWITCH: "off", RUNS: "30"},
         capture_output=True,
         text=True,
     )
