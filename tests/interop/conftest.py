@@ -34,6 +34,6 @@ def live() -> Iterator[Live]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SLED_TTS_WYOMING_PORT", str(port))
             # Most of these clients cannot send a seed, and not every reading of the built-in voice is recognised.
-            patch.setenv("SLED_TTS_SEED", "1")
+            patch.setenv("SLED_TTS_SEED", "3")
             url = serving.enter_context(running_server("http://127.0.0.1:9", None, start=True))
         yield Live(url, port)
