@@ -43,9 +43,11 @@ def _decode(decoder: Decoder, audio: bytes) -> list[str]:
 
 @dataclass(frozen=True)
 class ClosedSet:
-    """A fixed set of candidate sentences, all of whose words the dictionary has."""
+    """A fixed set of candidate sentences, all of whose words the dictionary has. `patient`: hardly any is given up
+    before its end, so that one bad word in a long text is no verdict; slower."""
 
     candidates: tuple[str, ...]
+    patient: bool = False
 
     @classmethod
     def of(cls, wanted: Sequence[str], others: Sequence[str], size: int) -> ClosedSet:
@@ -59,7 +61,8 @@ class ClosedSet:
 
     def recognise(self, audio: bytes) -> list[str]:
         """Words of the best candidate (a fresh decoder: adaptation must not leak between clips)."""
-        decoder = Decoder(samprate=RATE, lm=None, loglevel="FATAL")
+        beams = {"beam": 1e-150, "pbeam": 1e-150, "wbeam": 1e-120} if self.patient else {}
+        decoder = Decoder(samprate=RATE, lm=None, loglevel="FATAL", **beams)
         rules = " | ".join(" ".join(words(text)) for text in self.candidates)
         decoder.add_jsgf_string("closed", f"#JSGF V1.0;\ngrammar closed;\npublic <sentence> = {rules} ;\n")
         decoder.activate_search("closed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -31,7 +32,7 @@ def paragraph(number: int) -> str:
 
 @cache
 def _closed() -> ClosedSet:
-    return ClosedSet.of([], paragraphs(), _CANDIDATES)
+    return replace(ClosedSet.of([], paragraphs(), _CANDIDATES), patient=True)
 
 
 def from_int16(pcm: bytes) -> Wave:
