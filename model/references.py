@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sled_tts.model.bundle import ModelBundle
-from sled_tts.model.codec.precision import full_precision
 
 Float32 = npt.NDArray[np.float32]
 
@@ -37,8 +36,4 @@ def encode_recording(bundle: ModelBundle, wave: Float32) -> Tensor:
     trained on them: sums of codes, or what the encoder gives."""
     codec = bundle.codec
     given = torch.from_numpy(np.ascontiguousarray(wave))[None, None].to(bundle.sled.cos.device)
-    if bundle.extras.quantised:
-        return codec.encode(given)[0]
-    with full_precision(given.device):
-        latents: Tensor = codec.encoder(given.float())[0].transpose(0, 1)
-        return latents
+    return (codec.encode(given) if bundle.extras.quantised else codec.encode_unquantised(given))[0]

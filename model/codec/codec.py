@@ -124,10 +124,18 @@ class Codec(nn.Module):
     @torch.inference_mode()
     def encode_codes(self, wave: Tensor) -> Tensor:
         """Wave `[B, 1, N]` to codes `[B, n_q, ceil(N / hop)]`. ValueError for another shape or no samples."""
+        with full_precision(wave.device):
+            return self.quantizer.encode(self.encode_unquantised(wave))
+
+    @torch.inference_mode()
+    def encode_unquantised(self, wave: Tensor) -> Tensor:
+        """Wave `[B, 1, N]` to what the encoder gives, `[B, ceil(N / hop), D]`. ValueError for another shape or no
+        samples."""
         if wave.ndim != 3 or wave.shape[1] != 1 or wave.shape[2] == 0:
             raise ValueError(f"wave must be [B, 1, N >= 1], got {list(wave.shape)}")
         with full_precision(wave.device):
-            return self.quantizer.encode(self.encoder(wave.float()).transpose(1, 2))
+            latents: Tensor = self.encoder(wave.float())
+            return latents.transpose(1, 2)
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:

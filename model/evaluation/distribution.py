@@ -10,7 +10,6 @@ from torch import Tensor
 
 from sled_tts.model.sled import Sled
 from sled_tts.model.training.batches import Corpus, Utterance, collate
-from sled_tts.model.training.layout import layout_for
 from sled_tts.model.training.losses import condition_states, energy_distance
 
 
@@ -35,9 +34,7 @@ def spread(sled: Sled, utterances: Sequence[Utterance], seed: int) -> Spread:
     torch.manual_seed(seed)
     config = sled.config
     batch = collate(utterances, left_pad_text=not config.is_streaming)
-    prompts = batch.prompts if config.is_streaming else None
-    layout = layout_for(config, batch.text_mask, batch.speech_mask, compact=True, prompts=prompts)
-    z = condition_states(sled, batch.ids, batch.latents, layout)[:, :-1]
+    z = condition_states(sled, batch.ids, batch.latents, batch.layout(config))[:, :-1]
     shape = (*batch.speech_mask.shape, config.generator.noise_channels)
     first, second = (sled.generator(z, torch.randn(shape)) for _ in range(2))
     real = batch.speech_mask.bool()

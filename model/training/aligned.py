@@ -14,7 +14,6 @@ import torch
 
 from sled_tts.model.sled import Sled
 from sled_tts.model.training.batches import Batch, Corpus, collate
-from sled_tts.model.training.layout import layout_for
 from sled_tts.model.training.losses import condition_states
 from sled_tts.model.training.pairing import PairedBatches, Pairing
 from sled_tts.model.training.resume import write_atomically
@@ -56,8 +55,7 @@ def write_aligned_samples(
 
 def _samples(model: Sled, batch: Batch, rng: np.random.Generator) -> torch.Tensor:
     """`[B, S, D]` normalised, after a first pass whose samples are part of what is read."""
-    prompts = batch.prompts if model.config.is_streaming else None
-    layout = layout_for(model.config, batch.text_mask, batch.speech_mask, compact=True, prompts=prompts)
+    layout = batch.layout(model.config)
     rows, frames = batch.speech_mask.shape
     noise = model.config.generator.noise_channels
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
+from sled_tts.model.config import SledConfig
 from sled_tts.model.interleave import training_layout
 from sled_tts.model.tokenizer import PAD, Tokenizer
-from sled_tts.model.training.layout import NO_PROMPT, PromptSpan
+from sled_tts.model.training.layout import NO_PROMPT, PromptSpan, TrainingLayout, layout_for
 from sled_tts.model.training.synthetic import CorpusItem, read_audio, read_items
 
 
@@ -30,11 +31,9 @@ def encode_corpus(corpus: Path, codec: Codec, out: Path, *, quantised: bool = Fa
     latents = np.zeros((sum(item.frames for item in items), codec.config.dimension), dtype=np.float16)
     for item in items:
         span = np.asarray(audio[item.offset * hop : (item.offset + item.frames) * hop], dtype=np.float32)
-        encoded = codec.encoder(torch.from_numpy(span / 32768)[None, None])[0]
-        made = encoded.transpose(0, 1)
-        if quantised:
-            made = codec.quantizer.decode(codec.quantizer.encode(made[None]))[0]
-        latents[item.offset : item.offset + item.frames] = made.numpy()
+        wave = torch.from_numpy(span / 32768)[None, None]
+        made = codec.encode(wave) if quantised else codec.encode_unquantised(wave)
+        latents[item.offset : item.offset + item.frames] = made[0].numpy()
     np.save(out, latents)
 
 
@@ -73,6 +72,11 @@ class Batch:
     speech_mask: Tensor
     phones: Tensor
     prompts: list[PromptSpan]
+
+    def layout(self, config: SledConfig) -> TrainingLayout:
+        """How a network of this configuration reads it: each row by its own lengths, prompts as blocks in front."""
+        prompts = self.prompts if config.is_streaming else None
+        return layout_for(config, self.text_mask, self.speech_mask, compact=True, prompts=prompts)
 
     def to(self, device: torch.device) -> Batch:
         return Batch(

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from sled_tts.model.sled import Sled
 from sled_tts.model.training.batches import Batch
-from sled_tts.model.training.layout import layout_for
 from sled_tts.model.training.losses import condition_states
 
 
@@ -62,9 +61,7 @@ def measure_spread(model: Sled, batches: Iterable[Batch], *, samples: int = 8, s
     torch.manual_seed(seed)
     for batch in batches:
         real = batch.speech_mask.bool()
-        prompts = batch.prompts if model.config.is_streaming else None
-        layout = layout_for(model.config, batch.text_mask, batch.speech_mask, compact=True, prompts=prompts)
-        states = condition_states(model, batch.ids, batch.latents, layout)[:, :-1][real]
+        states = condition_states(model, batch.ids, batch.latents, batch.layout(model.config))[:, :-1][real]
         truth = batch.latents[real].double().cpu()
         draws = torch.randn(samples, len(states), noise_size).to(states.device)
         made = torch.stack([model.generator(states, draw) for draw in draws]).double().cpu()

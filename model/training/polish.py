@@ -122,13 +122,17 @@ def polish_decoder(
             group["lr"] = training.lr * scale if trained else 0.0
         first = rng.integers(0, len(audio) // hop - frames, training.batch) * hop
         want = torch.from_numpy(np.stack([audio[a : a + frames * hop] for a in first]).astype(np.float32) / 32768)
-        with torch.no_grad():
-            latents = codec.encoder(want[:, None])
-        latents = latents + training.noise * torch.rand(len(want), 1, 1) * torch.randn_like(latents)
+        replaced = np.zeros(len(first), dtype=bool)
         if samples is not None:
-            for row in np.flatnonzero(rng.random(len(first)) < training.aligned_share):
-                span = samples[first[row] // hop : first[row] // hop + frames]
-                latents[row] = torch.from_numpy(span.astype(np.float32)).T
+            replaced = rng.random(len(first)) < training.aligned_share
+        latents = training.noise * torch.rand(len(want), 1, 1) * torch.randn(len(want), codec.config.dimension, frames)
+        if not replaced.all():
+            with torch.no_grad():
+                latents[~replaced] += codec.encoder(want[~replaced, None])
+        for row in np.flatnonzero(replaced):
+            assert samples is not None
+            span = samples[first[row] // hop : first[row] // hop + frames]
+            latents[row] = torch.from_numpy(span.astype(np.float32)).T
         got = codec.decoder(latents)[:, 0]
         if step % training.critic_every == 0 or not trained:
             critic_loss = discriminator_loss(_judge(judge, want * level), _judge(judge, got.detach() * level))

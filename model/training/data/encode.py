@@ -20,7 +20,6 @@ from lhotse import MonoCut
 from safetensors.torch import save_file
 
 from sled_tts.model.codec.codec import Codec
-from sled_tts.model.codec.precision import full_precision
 from sled_tts.model.errors import ModelError
 from sled_tts.model.training.data.plan import PLAN, Encoding, Planned, divide, read_plan
 from sled_tts.model.training.data.shards import (
@@ -164,11 +163,8 @@ class Encoder:
         for row, piece in enumerate(batch):
             waves[row, 0, : len(piece.samples)] = torch.from_numpy(piece.samples.astype(np.float32) / 32768)
         waves = waves.to(self.device)
-        if self.encoding.store == "codes":
-            made = self.codec.encode_codes(waves).transpose(1, 2)
-        else:
-            with full_precision(self.device):
-                made = self.codec.encoder(waves).transpose(1, 2)
+        codes = self.encoding.store == "codes"
+        made = self.codec.encode_codes(waves).transpose(1, 2) if codes else self.codec.encode_unquantised(waves)
         rows = made.cpu().numpy().astype(self.encoding.frame(self.codec.config)[1])
         return [rows[row, : len(piece.samples) // hop] for row, piece in enumerate(batch)]
 
