@@ -7,7 +7,6 @@ codec has a lane of its own, so that a decode overlaps with the next steps. It r
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -17,8 +16,6 @@ from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.following import AlignmentHeads, TextWatch, Watched
-from sled_tts.model.generation import OFFLINE_STOP_THRESHOLD, STREAMING_STOP_THRESHOLD
-from sled_tts.model.interleave import prompt_block
 from sled_tts.model.kernels.choose import PLAIN, Kernels
 from sled_tts.model.sled import Sled
 from sled_tts.server.engine.columns import Counters, Pack
@@ -26,12 +23,10 @@ from sled_tts.server.engine.device_codec import DeviceCodec, Waves
 from sled_tts.server.engine.graphs import Sizes, StepGraphs
 from sled_tts.server.engine.packed import PackedNetwork
 from sled_tts.server.engine.prefix import Prefix, PrefixCache
-from sled_tts.server.engine.request import Float32, Mode, Prompt, SynthesisRequest
-from sled_tts.server.engine.state import NOISE_BLOCK, EngineState
+from sled_tts.server.engine.request import Float32, SynthesisRequest
+from sled_tts.server.engine.state import NOISE_BLOCK, EngineState, draw_noise, runner_info, stop_level
 from sled_tts.server.engine.transfers import Array, Download, Landing, Lanes, Upload, send_once
-from sled_tts.server.engine.work import DecodeWork, RowOutcome, RowWork, RunnerInfo, prompt_column
-
-_OUTCOMES = (RowOutcome.FRAME, RowOutcome.STOP, RowOutcome.INVALID, RowOutcome.INVALID)
+from sled_tts.server.engine.work import OUTCOMES, DecodeWork, PromptWork, RowOutcome, RowWork, RunnerInfo
 
 
 @dataclass(frozen=True)
@@ -50,13 +45,6 @@ class Outcomes:
         for look in self.looks:
             self.looked.update(look.wait())
         return [outcome for part in self.parts for outcome in part.wait()]
-
-
-def draw_noise(source: torch.Generator, channels: int) -> Tensor:
-    """The next `NOISE_BLOCK` frames of noise `[NOISE_BLOCK, C]`, the same as drawn one after another."""
-    if channels % 16 == 0:  # torch then fills sixteen at a time, whatever the shape
-        return torch.randn(NOISE_BLOCK, channels, generator=source)
-    return torch.stack([torch.randn(channels, generator=source) for _ in range(NOISE_BLOCK)])
 
 
 class DeviceRunner:
@@ -108,19 +96,7 @@ class DeviceRunner:
         self._codes = Download(torch.int32, slots, self.lanes)
         self._looks = Download(torch.float32, slots * 64, self.lanes)
         self.speech = DeviceCodec(codec, self.state.latents, self._mean, self._std, self.lanes, graphed)
-        self._info = RunnerInfo(
-            slots=slots,
-            positions=held,
-            sampling_rate=codec.config.sampling_rate,
-            hop=codec.config.hop_length,
-            first_chunk_frames=codec.config.first_chunk_frames,
-            eos_id=config.eos_token_id,
-            vocab_size=config.vocab_size,
-            latent_dim=config.latent_dim,
-            n=config.stream_n,
-            m=config.stream_m,
-            stream_bytes=EngineState.stream_bytes(sled, held),
-        )
+        self._info = runner_info(sled, codec, slots, held)
         self.lag = lag
         self.lanes.begin()
 
@@ -146,11 +122,10 @@ class DeviceRunner:
         state.cache.reset([2 * slot, 2 * slot + 1])
         state.noise[slot].manual_seed(request.seed)
         state.used[slot], state.filled[slot] = NOISE_BLOCK, 0
-        threshold = OFFLINE_STOP_THRESHOLD if request.mode is Mode.OFFLINE else STREAMING_STOP_THRESHOLD
         # A decode for the slot's last stream may still be reading its latents, if that was cancelled.
         with self.lanes.steps(after=self.speech.last_decode(slot)):
             state.scale[slot] = request.cfg_scale
-            state.stop_at[slot] = math.log(threshold / (1 - threshold))
+            state.stop_at[slot] = stop_level(request.mode)
             if request.prompt is not None:
                 prompt = send_once(request.prompt.latents, self.device)
                 state.latents[slot, : request.prompt.frames] = (prompt - self._mean) / self._std
@@ -160,36 +135,31 @@ class DeviceRunner:
         self._looked.pop(slot, None)
         if request.follow_text and self._alignment is not None:
             self._text_at[slot] = []
-        if request.prompt is not None and request.prompt.ids:
-            self._enter_prompt(slot, request.prompt, request.n or self._info.n, request.m or self._info.m)
+        if (block := PromptWork.of(slot, request, self._info)) is not None:
+            self._enter_prompt(block)
 
-    def _enter_prompt(self, slot: int, prompt: Prompt, n: int | None, m: int | None) -> None:
+    def _enter_prompt(self, block: PromptWork) -> None:
         """Bring a slot to where its prompt block has been read and decoded, but for the guidance row's last frame."""
-        if n is None or m is None:
-            raise ValueError("a prompt with ids needs a streaming checkpoint")
-        rows, key = [2 * slot, 2 * slot + 1], f"{prompt.key} {n}:{m}"
-        held = self._prefixes.get(key)
-        if held is None:
-            block = prompt_block(len(prompt.ids), prompt.frames, n, m)
-            told = tuple(prompt.ids[index] if is_text else prompt_column(index) for is_text, index in block)
-            blind = (self._info.eos_id, *(prompt_column(frame) for frame in range(prompt.frames - 1)))
-            work = RowWork(slot, told, blind)
+        slot, key = block.slot, block.key
+        rows, held = [2 * slot, 2 * slot + 1], self._prefixes.get(key)
+        if held is not None:
             with self.lanes.steps():
-                self.graphs.read(Pack.of([work], self._counters))
-            self._advance([work])
+                self.state.cache.restore(rows, held.rows)
             with self.lanes.codec():
-                self.speech.enter(slot, prompt.latents)
-            if prompt.once:
-                return
-            with self.lanes.steps():
-                kept = self.state.cache.snapshot(rows)
-            with self.lanes.codec():
-                self._prefixes.put(key, Prefix(kept, self.speech.snapshot(slot)))
+                self.speech.restore(slot, held.decoder)
+            return
+        work = block.row()
+        with self.lanes.steps():
+            self.graphs.read(Pack.of([work], self._counters))
+        self._advance([work])
+        with self.lanes.codec():
+            self.speech.enter(slot, block.prompt.latents)
+        if block.prompt.once:
             return
         with self.lanes.steps():
-            self.state.cache.restore(rows, held.rows)
+            kept = self.state.cache.snapshot(rows)
         with self.lanes.codec():
-            self.speech.restore(slot, held.decoder)
+            self._prefixes.put(key, Prefix(kept, self.speech.snapshot(slot)))
 
     def close(self, slot: int) -> None:
         """Nothing to undo: opening a slot resets all that it holds."""
@@ -297,4 +267,4 @@ def _place(numbers: Sequence[int], device: torch.device) -> Tensor:
 
 
 def _outcomes(codes: Array) -> list[RowOutcome]:
-    return [_OUTCOMES[code] for code in codes]
+    return [OUTCOMES[code] for code in codes]

@@ -5,7 +5,6 @@ Row arithmetic is independent of batch-mates on a CPU (see `model/stepping.py`),
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -14,19 +13,16 @@ from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.following import AlignmentHeads, TextWatch, Watched
-from sled_tts.model.generation import OFFLINE_STOP_THRESHOLD, STREAMING_STOP_THRESHOLD
-from sled_tts.model.interleave import prompt_block
 from sled_tts.model.quantization import Precision
 from sled_tts.model.quantization import pack as pack_weight
 from sled_tts.model.sled import Sled
 from sled_tts.model.stepping import forward_packed, pack, pad_rows
 from sled_tts.server.engine.prefix import Prefix, PrefixCache
-from sled_tts.server.engine.request import Float32, Mode, Prompt, SynthesisRequest
-from sled_tts.server.engine.state import NOISE_BLOCK, EngineState
-from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowOutcome, RowWork, RunnerInfo, prompt_column
+from sled_tts.server.engine.request import Float32, SynthesisRequest
+from sled_tts.server.engine.state import NOISE_BLOCK, EngineState, draw_noise, runner_info, stop_level
+from sled_tts.server.engine.work import LAST_LATENT, OUTCOMES, DecodeWork, PromptWork, RowOutcome, RowWork, RunnerInfo
 
 _STOP_COLUMNS = 8
-_OUTCOMES = (RowOutcome.FRAME, RowOutcome.STOP, RowOutcome.INVALID, RowOutcome.INVALID)
 
 
 class SledRunner:
@@ -65,19 +61,7 @@ class SledRunner:
         self._text_at: dict[int, list[int]] = {}
         self._looked: dict[int, Tensor] = {}
         self.decoder = codec.streaming_decoder(slots)
-        self._info = RunnerInfo(
-            slots=slots,
-            positions=held,
-            sampling_rate=codec.config.sampling_rate,
-            hop=codec.config.hop_length,
-            first_chunk_frames=codec.config.first_chunk_frames,
-            eos_id=config.eos_token_id,
-            vocab_size=config.vocab_size,
-            latent_dim=config.latent_dim,
-            n=config.stream_n,
-            m=config.stream_m,
-            stream_bytes=EngineState.stream_bytes(sled, held),
-        )
+        self._info = runner_info(sled, codec, slots, held)
 
     @property
     def info(self) -> RunnerInfo:
@@ -90,8 +74,7 @@ class SledRunner:
         state.noise[slot].manual_seed(request.seed)
         state.guided[slot] = request.guided
         state.scale[slot] = request.cfg_scale
-        threshold = OFFLINE_STOP_THRESHOLD if request.mode is Mode.OFFLINE else STREAMING_STOP_THRESHOLD
-        state.stop_at[slot] = math.log(threshold / (1 - threshold))
+        state.stop_at[slot] = stop_level(request.mode)
         state.filled[slot] = 0
         self._text_at.pop(slot, None)
         if request.prompt is not None:
@@ -100,27 +83,22 @@ class SledRunner:
             state.filled[slot] = request.prompt.frames
         self._draw_noise(slot)
         self.decoder.reset([slot])
-        if request.prompt is not None and request.prompt.ids:
-            self._enter_prompt(slot, request.prompt, request.n or self._info.n, request.m or self._info.m)
+        if (block := PromptWork.of(slot, request, self._info)) is not None:
+            self._enter_prompt(block)
         if request.follow_text and self._alignment is not None:
             self._text_at[slot] = []
 
-    def _enter_prompt(self, slot: int, prompt: Prompt, n: int | None, m: int | None) -> None:
+    def _enter_prompt(self, block: PromptWork) -> None:
         """Bring a slot to where its prompt block has been read and decoded, but for the guidance row's last frame."""
-        if n is None or m is None:
-            raise ValueError("a prompt with ids needs a streaming checkpoint")
-        rows, key = [2 * slot, 2 * slot + 1], f"{prompt.key} {n}:{m}"
-        held = self._prefixes.get(key)
+        slot, key = block.slot, block.key
+        rows, held = [2 * slot, 2 * slot + 1], self._prefixes.get(key)
         if held is not None:
             self.state.cache.restore(rows, held.rows)
             self.decoder.restore(slot, held.decoder)
             return
-        block = prompt_block(len(prompt.ids), prompt.frames, n, m)
-        told = [prompt.ids[index] if is_text else prompt_column(index) for is_text, index in block]
-        blind = [self._info.eos_id, *(prompt_column(frame) for frame in range(prompt.frames - 1))]
-        self._forward([RowWork(slot, tuple(told), tuple(blind))])
-        self.decoder.decode([torch.from_numpy(prompt.latents).to(self.device)], [slot], [False])
-        if prompt.once:
+        self._forward([block.row()])
+        self.decoder.decode([torch.from_numpy(block.prompt.latents).to(self.device)], [slot], [False])
+        if block.prompt.once:
             return
         self._prefixes.put(key, Prefix(self.state.cache.snapshot(rows), self.decoder.snapshot(slot)))
 
@@ -153,7 +131,7 @@ class SledRunner:
             state.filled[row.slot] += 1
         stopped = logits.float() >= state.stop_at[slots]
         invalid = ~torch.isfinite(latents).all(dim=-1)
-        return [_OUTCOMES[code] for code in (stopped.int() + 2 * invalid.int()).tolist()]
+        return [OUTCOMES[code] for code in (stopped.int() + 2 * invalid.int()).tolist()]
 
     @torch.inference_mode()
     def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
@@ -225,8 +203,7 @@ class SledRunner:
     def _draw_noise(self, slot: int) -> None:
         """The next block of a stream's noise; its draws depend on the seed alone."""
         channels = self.sled.config.generator.noise_channels
-        source = self.state.noise[slot]
-        noise = torch.stack([torch.randn(channels, generator=source) for _ in range(NOISE_BLOCK)])
+        noise = draw_noise(self.state.noise[slot], channels)
         made = self.sled.generator.modulation((self._noise_scale * noise).to(self.device, self.dtype))
         for block, new in zip(self.state.blocks, made.blocks, strict=True):
             block[slot] = new

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from sled_tts.model.codec.codec import Codec
+from sled_tts.model.generation import OFFLINE_STOP_THRESHOLD, STREAMING_STOP_THRESHOLD
 from sled_tts.model.generator import Modulation
 from sled_tts.model.kv_cache import KVCache
 from sled_tts.model.sled import Sled
+from sled_tts.server.engine.request import Mode
+from sled_tts.server.engine.work import RunnerInfo
 
 # Frames of noise drawn and modulated at once: the modulation is most of the generator's weights.
 NOISE_BLOCK = 8
@@ -85,3 +90,34 @@ class EngineState:
     def ahead(self) -> Modulation:
         """All modulation computed so far, `[slots, NOISE_BLOCK, ...]`."""
         return Modulation(self.blocks, self.final)
+
+
+def runner_info(sled: Sled, codec: Codec, slots: int, positions: int) -> RunnerInfo:
+    """What a runner says of itself that gives `slots` streams `positions` each."""
+    config = sled.config
+    return RunnerInfo(
+        slots=slots,
+        positions=positions,
+        sampling_rate=codec.config.sampling_rate,
+        hop=codec.config.hop_length,
+        first_chunk_frames=codec.config.first_chunk_frames,
+        eos_id=config.eos_token_id,
+        vocab_size=config.vocab_size,
+        latent_dim=config.latent_dim,
+        n=config.stream_n,
+        m=config.stream_m,
+        stream_bytes=EngineState.stream_bytes(sled, positions),
+    )
+
+
+def stop_level(mode: Mode) -> float:
+    """The stop head's logit from which a frame is the last one."""
+    threshold = OFFLINE_STOP_THRESHOLD if mode is Mode.OFFLINE else STREAMING_STOP_THRESHOLD
+    return math.log(threshold / (1 - threshold))
+
+
+def draw_noise(source: torch.Generator, channels: int) -> Tensor:
+    """The next `NOISE_BLOCK` frames of noise `[NOISE_BLOCK, C]`, the same as drawn one after another."""
+    if channels % 16 == 0:  # torch then fills sixteen at a time, whatever the shape
+        return torch.randn(NOISE_BLOCK, channels, generator=source)
+    return torch.stack([torch.randn(channels, generator=source) for _ in range(NOISE_BLOCK)])

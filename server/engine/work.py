@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from sled_tts.server.engine.request import Float32, SynthesisRequest
+from sled_tts.model.interleave import prompt_block
+from sled_tts.server.engine.request import Float32, Prompt, SynthesisRequest
 
 LAST_LATENT = -1
 
@@ -59,6 +60,39 @@ class RowWork:
 
 
 @dataclass(frozen=True)
+class PromptWork:
+    """A slot's prompt block at a pacing of `n`:`m`."""
+
+    slot: int
+    prompt: Prompt
+    n: int
+    m: int
+    eos_id: int
+
+    @classmethod
+    def of(cls, slot: int, request: SynthesisRequest, info: RunnerInfo) -> PromptWork | None:
+        """None when the request has no block. Raises ValueError when it has one and the checkpoint does not stream."""
+        if request.prompt is None or not request.prompt.ids:
+            return None
+        n, m = request.n or info.n, request.m or info.m
+        if n is None or m is None:
+            raise ValueError("a prompt with ids needs a streaming checkpoint")
+        return cls(slot, request.prompt, n, m, info.eos_id)
+
+    @property
+    def key(self) -> str:
+        """The same for blocks that leave the same in the caches."""
+        return f"{self.prompt.key} {self.n}:{self.m}"
+
+    def row(self) -> RowWork:
+        """All of the block but the guidance row's last frame, which belongs to the first step."""
+        prompt = self.prompt
+        block = prompt_block(len(prompt.ids), prompt.frames, self.n, self.m)
+        told = tuple(prompt.ids[index] if is_text else prompt_column(index) for is_text, index in block)
+        return RowWork(self.slot, told, (self.eos_id, *(prompt_column(frame) for frame in range(prompt.frames - 1))))
+
+
+@dataclass(frozen=True)
 class DecodeWork:
     """Decode speech frames `[start, start + count)` of a slot; the prompt's frames come first."""
 
@@ -74,6 +108,10 @@ class RowOutcome(Enum):
     FRAME = auto()
     STOP = auto()
     INVALID = auto()
+
+
+# By what a device computes: 1 when the stop head fired, and 2 more when the latent is not finite.
+OUTCOMES = (RowOutcome.FRAME, RowOutcome.STOP, RowOutcome.INVALID, RowOutcome.INVALID)
 
 
 class StepRunner(Protocol):

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from sled_tts.server.engine.columns import Counters, Pack
-from sled_tts.server.engine.device_runner import DeviceRunner, draw_noise
+from sled_tts.server.engine.device_runner import DeviceRunner
 from sled_tts.server.engine.graphs import Sizes
 from sled_tts.server.engine.request import Float32, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.runner import SledRunner
+from sled_tts.server.engine.state import draw_noise
 from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowWork, prompt_column
 from tests.fakes import Listener, admit, cancel, make_engine, tiny_codec
 from tests.model.factories import TINY, tiny, token_ids
