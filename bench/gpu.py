@@ -105,11 +105,19 @@ def sections(bench: Bench, slots: int, results: dict[str, Any]) -> list[tuple[st
     ]
 
 
+def _checked(results: dict[str, Any]) -> list[dict[str, Any]]:
+    found = [results.get(name, []) for name in ("attention_right", "latents_right", "graphs_right")]
+    return [row for part in found for row in (part if isinstance(part, list) else [part]) if isinstance(row, dict)]
+
+
 def wrong(results: dict[str, Any]) -> list[str]:
     """Names of the checks that failed."""
-    found = [results.get(name, []) for name in ("attention_right", "latents_right", "graphs_right")]
-    rows = [row for part in found for row in (part if isinstance(part, list) else [part]) if isinstance(row, dict)]
-    return [str(row.get("what", row)) for row in rows if row.get("right") is False]
+    return [str(row.get("what", row)) for row in _checked(results) if row.get("right") is False]
+
+
+def not_run(results: dict[str, Any]) -> list[str]:
+    """Checks that this machine cannot run, and why."""
+    return [f"{row['what']}: {row['not_run']}" for row in _checked(results) if "not_run" in row]
 
 
 def main() -> int:
@@ -151,6 +159,8 @@ def main() -> int:
         gc.collect()
     about["seconds"] = round(time.perf_counter() - began, 1)
     failures = wrong(results)
+    for row in not_run(results):
+        print(f"\nnot run here: {row}")
     print(f"\nwrong: {failures or 'nothing'}")
     finish(about, results)
     broken = [name for name, found in results.items() if isinstance(found, dict) and "failed" in found]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from sled_tts.bench.gpu_parts import PLAIN, Bench, begin, speech_rows
-from sled_tts.model.errors import ConfigError
+from sled_tts.model.sled import Sled
 from sled_tts.server.engine.comparing import LatentError, latent_error
 from sled_tts.server.engine.placing import MOST_CACHE_ERROR, cache_error
 from sled_tts.server.engine.runner import SledRunner
@@ -16,6 +16,8 @@ from sled_tts.server.engine.runner import SledRunner
 # Largest error that still counts as right, relative to what is computed.
 ATTENTION_LIMITS = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 FP32_LIMIT, BF16_LIMIT = 2e-3, 0.1
+# From here on GPUs convert e4m3 themselves; Triton compiles it for no older ones.
+E4M3_CAPABILITY = (8, 9)
 
 
 def check_attention(bench: Bench) -> list[dict[str, Any]]:
@@ -83,12 +85,32 @@ def check_latents(bench: Bench) -> list[dict[str, Any]]:
         bench.runner(served, streams, positions),
         BF16_LIMIT,
     )
+    results.append(check_eight_bits(bench, served))
+    return results
+
+
+def eight_bits_missing(kernels: str, capability: tuple[int, int] | None) -> str | None:
+    """Why 8-bit keys and values cannot run on a GPU of this compute capability (None: no GPU), None where they can."""
+    if kernels != "triton" or capability is None or capability >= E4M3_CAPABILITY:
+        return None
+    have, need = (".".join(map(str, pair)) for pair in (capability, E4M3_CAPABILITY))
+    return f"Triton's kernels need compute capability {need} for e4m3, this GPU has {have}"
+
+
+def check_eight_bits(bench: Bench, served: Sled) -> dict[str, Any]:
+    """8-bit keys and values against those served. `not_run` says why a device cannot hold them; whatever else goes
+    wrong counts as wrong."""
+    what = "8-bit keys and values against those served"
+    capability = torch.cuda.get_device_capability(bench.device) if bench.on_gpu else None
+    if (reason := eight_bits_missing(bench.kernels.name, capability)) is not None:
+        return {"what": what, "not_run": reason}
     try:
         error = cache_error(lambda s, p: bench.runner(served, s, p, graphed=False), served, bench.seed)
-        results.append(_row("8-bit keys and values against those served", error, MOST_CACHE_ERROR))
-    except (ConfigError, RuntimeError, NotImplementedError) as error:
-        results.append({"what": "8-bit keys and values", "not_run": str(error)[:200]})
-    return results
+    except NotImplementedError as error:  # torch has an operator of e4m3 for other devices only
+        return {"what": what, "not_run": str(error)[:500]}
+    except Exception as error:
+        return {"what": what, "failed": f"{type(error).__name__}: {error}"[:500], "right": False}
+    return _row(what, error, MOST_CACHE_ERROR)
 
 
 def check_graphs(bench: Bench) -> dict[str, Any]:

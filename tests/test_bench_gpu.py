@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from sled_tts.bench import gpu, gpu_load
+from sled_tts.bench import gpu, gpu_checks, gpu_load
 from sled_tts.bench.cli import app
 from sled_tts.bench.gpu_load import Heard
+from sled_tts.bench.gpu_parts import PLAIN, Bench
 
 
 @pytest.fixture
@@ -58,6 +61,45 @@ def test_wrong_numbers_are_named() -> None:
     rows = [{"what": "a", "right": True}, {"what": "b", "right": False}]
     assert gpu.wrong({"latents_right": rows}) == ["b"]
     assert gpu.wrong({"attention_right": "left out: time was up"}) == []
+
+
+def eight_bits(trouble: Exception | None) -> dict[str, Any]:
+    """The check of 8-bit keys and values where reading them raises `trouble`, or gives nothing but zeros."""
+
+    def attend(q: Any, *rest: Any) -> Any:
+        got = PLAIN.attend(q, *rest)
+        if rest[-1] is None or not rest[-1]:
+            return got
+        if trouble is not None:
+            raise trouble
+        return torch.zeros_like(got)
+
+    bench = Bench(torch.device("cpu"), replace(PLAIN, attend=attend), True, 0, math.inf)
+    with torch.inference_mode():
+        return gpu_checks.check_eight_bits(bench, bench.sled(torch.float32))
+
+
+def test_an_eight_bit_kernel_that_fails_or_is_wrong_fails_the_check() -> None:
+    broken = eight_bits(RuntimeError("an illegal memory access was encountered"))
+    assert broken["right"] is False
+    assert broken["failed"] == "RuntimeError: an illegal memory access was encountered"
+    zeros = eight_bits(None)
+    assert zeros["right"] is False
+    assert zeros["error"] > zeros["limit"]
+    for row in (broken, zeros):
+        assert gpu.wrong({"latents_right": [row]}) == ["8-bit keys and values against those served"]
+        assert gpu.not_run({"latents_right": [row]}) == []
+
+
+def test_what_a_machine_cannot_run_is_told_with_its_reason() -> None:
+    row = eight_bits(NotImplementedError("no e4m3 here"))
+    assert gpu.wrong({"latents_right": [row]}) == []
+    assert gpu.not_run({"latents_right": [row]}) == ["8-bit keys and values against those served: no e4m3 here"]
+    assert gpu_checks.eight_bits_missing("triton", (8, 0)) == (
+        "Triton's kernels need compute capability 8.9 for e4m3, this GPU has 8.0"
+    )
+    able: list[tuple[str, tuple[int, int] | None]] = [("triton", (8, 9)), ("triton", (9, 0)), ("torch", (8, 0))]
+    assert [gpu_checks.eight_bits_missing(*each) for each in (*able, ("torch", None))] == [None] * 4
 
 
 def test_a_listener_who_waits_for_a_late_chunk_is_counted_once() -> None:
