@@ -105,12 +105,12 @@ def check_eight_bits(bench: Bench, served: Sled) -> dict[str, Any]:
     if (reason := eight_bits_missing(bench.kernels.name, capability)) is not None:
         return {"what": what, "not_run": reason}
     try:
-        error = cache_error(lambda s, p: bench.runner(served, s, p, graphed=False), served, bench.seed)
+        found = cache_error(lambda s, p: bench.runner(served, s, p, graphed=False), served, bench.seed)
     except NotImplementedError as error:  # torch has an operator of e4m3 for other devices only
         return {"what": what, "not_run": str(error)[:500]}
     except Exception as error:
         return {"what": what, "failed": f"{type(error).__name__}: {error}"[:500], "right": False}
-    return _row(what, error, MOST_CACHE_ERROR)
+    return _row(what, found, MOST_CACHE_ERROR)
 
 
 def check_graphs(bench: Bench) -> dict[str, Any]:
