@@ -11,7 +11,7 @@ app = typer.Typer(no_args_is_help=True, help="The paper's tables and figures, an
 
 for command in (
     quality.table1, quality.table2, study.table3, study.table4, study.table5, study.table6, study.table7,
-    quality.figure3, study.appendixb, quality.failures, quality.voice,
+    quality.figure3, study.appendixb, study.foretell, quality.failures, quality.voice,
 ):  # fmt: skip
     app.command()(command)
 

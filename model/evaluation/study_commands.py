@@ -12,10 +12,24 @@ from sled_tts.model.checkpoint import BUILT_IN, load_bundle
 from sled_tts.model.evaluation.ablations import Experiment, Recognise, table_3, table_5
 from sled_tts.model.evaluation.arms import Selection
 from sled_tts.model.evaluation.cost_tables import PUBLISHED, Subject, table_4, table_6, table_7
+from sled_tts.model.evaluation.foretelling import foretold_page
 from sled_tts.model.evaluation.judges import Wave
 from sled_tts.model.evaluation.normality import appendix_b
-from sled_tts.model.evaluation.options import RESULTS, Model, Out, Seed, Threads, publish, reported
+from sled_tts.model.evaluation.options import (
+    RESULTS,
+    Data,
+    Limit,
+    Longest,
+    Model,
+    Out,
+    Seed,
+    Shortest,
+    Threads,
+    publish,
+    reported,
+)
 from sled_tts.model.evaluation.sentences import arctic_prompts
+from sled_tts.model.evaluation.utterances import of_speaker, read_utterances, within
 
 Subjects = Annotated[list[str] | None, typer.Option(help="published (random weights), built-in, ...; repeatable.")]
 Frames = Annotated[int, typer.Option(min=8, help="Frames of an utterance.")]
@@ -123,3 +137,17 @@ def appendixb(
     """Appendix B: Shapiro-Wilk for each latent dimension."""
     with reported(threads):
         publish(appendix_b(load_bundle(model), arctic_prompts()[:sentences], frames, samples, seed), out)
+
+
+def foretell(
+    data: Data,
+    model: Annotated[list[str] | None, typer.Option(help="Checkpoints that share a codec; repeatable.")] = None,
+    speaker: Annotated[str | None, typer.Option(help="Of the recordings; all by default.")] = None,
+    samples: Annotated[int, typer.Option(min=2, help="Samples of each frame.")] = 10,
+    shortest: Shortest = 1.0, longest: Longest = 20.0, limit: Limit = None, seed: Seed = 0, threads: Threads = None,
+    out: Out = RESULTS,
+) -> None:  # fmt: skip
+    """How much of held-out recordings a network foretells, and how far its samples scatter."""
+    with reported(threads):
+        heard = within(of_speaker(read_utterances(data), speaker), shortest, longest, limit)
+        publish(foretold_page([load_bundle(spec) for spec in model or [BUILT_IN]], heard, samples, seed), out)

@@ -60,6 +60,15 @@ def read_utterances(source: Path) -> list[Utterance]:
     return found
 
 
+def of_speaker(utterances: Sequence[Utterance], speaker: str | None) -> list[Utterance]:
+    """Those of one speaker, or all for None; ModelError with the speakers there are when it has none."""
+    kept = [one for one in utterances if speaker is None or one.speaker == speaker]
+    if not kept:
+        there = ", ".join(sorted({one.speaker for one in utterances})[:20])
+        raise ModelError(f"no recordings of {speaker!r}; there are: {there}", param="speaker")
+    return kept
+
+
 def within(
     utterances: Sequence[Utterance], shortest_s: float, longest_s: float, limit: int | None = None
 ) -> list[Utterance]:

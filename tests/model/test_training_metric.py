@@ -17,7 +17,7 @@ from sled_tts.model.tokenizer import SPECIAL, train_tokenizer
 from sled_tts.model.training.aligned import write_aligned_samples
 from sled_tts.model.training.batches import Batch, Corpus, collate
 from sled_tts.model.training.loop import SledTraining, train_sled
-from sled_tts.model.training.losses import energy_distance
+from sled_tts.model.training.losses import condition_states, energy_distance
 from sled_tts.model.training.metric import Spread, energy_metric, measure_spread
 from sled_tts.model.training.pairing import Pairing
 from sled_tts.model.training.synthetic import CorpusItem
@@ -54,7 +54,7 @@ def test_what_is_left_becomes_alike_in_all_directions_but_less_where_all_is_left
     turn = covariance(1, [4.0, 1.0, 2.0, 0.5])
     root = torch.linalg.cholesky(turn)
     residual = root @ torch.diag(torch.tensor(shares).double()) @ root.T
-    metric = energy_metric(Spread(turn * 100, residual * 100, 100), floor=0.0).double()
+    metric = energy_metric(Spread(turn * 100, residual * 100, residual * 100, 100), floor=0.0).double()
     left = metric.T @ residual @ metric
     expected = [1 - share for share in shares[:3]] + [0.04]
     torch.testing.assert_close(torch.linalg.eigvalsh(left), torch.tensor(sorted(expected)).double(), atol=1e-4, rtol=0)
@@ -64,7 +64,8 @@ def test_what_is_left_becomes_alike_in_all_directions_but_less_where_all_is_left
 
 def test_directions_below_the_floor_do_not_count() -> None:
     """Both are foretold equally well, but nobody hears the second."""
-    spread = Spread(torch.diag(torch.tensor([1.0, 1e-6])).double(), torch.diag(torch.tensor([0.1, 1e-7])).double(), 1)
+    left = torch.diag(torch.tensor([0.1, 1e-7])).double()
+    spread = Spread(torch.diag(torch.tensor([1.0, 1e-6])).double(), left, left, 1)
     loud, faint = energy_metric(spread, floor=0.03).pow(2).sum(1).sqrt().tolist()
     assert faint / loud * 1e-3 < 0.01
 
@@ -92,6 +93,23 @@ def test_a_spread_travels_as_a_list(corpus: Corpus) -> None:
     assert again.frames == spread.frames
     assert torch.equal(again.total, spread.total)
     assert torch.equal(again.residual, spread.residual)
+    assert torch.equal(again.scatter, spread.scatter)
+
+
+def test_scatter_is_that_of_samples_and_prompts_may_be_left_out(corpus: Corpus) -> None:
+    model, batch = network(), batch_of(corpus)
+    spread = measure_spread(model, [batch], samples=400, prompts=False)
+    spoken = batch.speech_mask.clone()
+    for row, prompt in enumerate(batch.prompts):
+        assert prompt.frames
+        spoken[row, : prompt.frames] = False
+    assert spread.frames == int(spoken.sum())
+    with torch.no_grad():
+        states = condition_states(model, batch.ids, batch.latents, batch.layout(model.config))[:, :-1][spoken]
+        rng = torch.Generator().manual_seed(9)
+        noise = torch.randn(400, len(states), model.config.generator.noise_channels, generator=rng)
+        drawn = torch.stack([model.generator(states, one) for one in noise])
+    torch.testing.assert_close(spread.scatter.diagonal(), drawn.var(0).sum(0).double(), rtol=0.1, atol=0)
 
 
 def test_a_run_that_changes_its_metric_resumes_to_the_last_bit(corpus: Corpus, tmp_path: Path) -> None:
