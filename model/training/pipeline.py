@@ -24,11 +24,10 @@ from sled_tts.model.tokenizer import Tokenizer, train_tokenizer
 from sled_tts.model.training.aligned import write_aligned_samples
 from sled_tts.model.training.batches import Corpus, TrainingData, encode_corpus
 from sled_tts.model.training.board import Board
-from sled_tts.model.training.codec_loop import CodecReport, train_codec
-from sled_tts.model.training.data.shards import ShardIndex, codec_sha256
+from sled_tts.model.training.codec_stages import ALIGNED, CODEC, POLISHED, TUNED, CodecStages, Progress
+from sled_tts.model.training.data.shards import ShardIndex
 from sled_tts.model.training.data.streaming import ShardCorpus, shard_texts
 from sled_tts.model.training.loop import StepReport, train_sled
-from sled_tts.model.training.polish import Polish, PolishReport, polish_decoder
 from sled_tts.model.training.recipe import Recipe, check_recipe
 from sled_tts.model.training.resume import flush
 from sled_tts.model.training.speakers import find_voice
@@ -49,18 +48,18 @@ class Pipeline:
     workers: Workers
     say: Callable[[str], None] = lambda text: None
     report: Callable[[StepReport], None] | None = None
-    progress: Callable[[str, int, int, str], None] = lambda stage, done, of, figures: None
+    progress: Progress = lambda stage, done, of, figures: None
 
     def run(self) -> Path:
         """All stages; returns the folder that `sled-tts serve --model` speaks with. Raises ModelError."""
         check_recipe(self.recipe)
-        recorded = self.recipe.data.shards is None
+        recorded, codecs = self.recipe.data.shards is None, self._codecs
         if self.workers.leads:
             if recorded:
                 self._stage("corpus", self._corpus)
-            self._stage("codec", self._codec)
+            self._stage(CODEC, codecs.train)
             if self.recipe.codec.polish is not None:
-                self._stage("codec-polished", self._polish)
+                self._stage(POLISHED, codecs.polish)
             if recorded:
                 self._stage("latents.npy", self._latents)
             self._stage("tokenizer", self._tokenizer)
@@ -70,10 +69,14 @@ class Pipeline:
         self._sled()
         if self.workers.leads:
             if self.recipe.codec.tune is not None:
-                self._stage("aligned.npy", self._aligned)
-                self._stage("codec-tuned", self._tune)
+                self._stage(ALIGNED, self._aligned)
+                self._stage(TUNED, codecs.tune)
             self._stage("voice", self._voice)
         return self.work / "voice"
+
+    @property
+    def _codecs(self) -> CodecStages:
+        return CodecStages(self.recipe, self.work, self.progress)
 
     def _stage(self, name: str, make: Callable[[Path], None]) -> None:
         result = self.work / name
@@ -119,40 +122,6 @@ class Pipeline:
         chosen = cuts[: data.limit]
         prepare_recordings(chosen, out, how, lambda done: self.progress("corpus", done, len(chosen), ""))
 
-    def _codec(self, out: Path) -> None:
-        codec = self.recipe.codec
-        if codec.source is not None:
-            ready = Codec.load(Path(codec.source))
-            if ready.config != codec.config:
-                raise ModelError(f"the codec in {codec.source} is {ready.config}, codec.config says {codec.config}")
-            if self.recipe.data.shards is not None:
-                _check_codec(ready, Path(self.recipe.data.shards))
-            ready.save(out)
-            return
-
-        def report(step: CodecReport) -> None:
-            figures = f"loss {step.loss:.3f}  snr {step.snr:.1f} dB"
-            self.progress("codec", step.step, codec.training.steps, figures)
-
-        train_codec(self.work / "corpus", codec.config, codec.training, out, report=report)
-
-    def _polish(self, out: Path) -> None:
-        assert self.recipe.codec.polish is not None
-        self._train_decoder("codec", "codec-polished", self.recipe.codec.polish, out)
-
-    def _tune(self, out: Path) -> None:
-        assert self.recipe.codec.tune is not None
-        source = "codec-polished" if self.recipe.codec.polish is not None else "codec"
-        self._train_decoder(source, "codec-tuned", self.recipe.codec.tune, out, self.work / "aligned.npy")
-
-    def _train_decoder(self, source: str, stage: str, how: Polish, out: Path, aligned: Path | None = None) -> None:
-        def report(step: PolishReport) -> None:
-            figures = f"mel {step.mel:.3f}  feature {step.feature:.3f}  discriminator {step.discriminator:.3f}"
-            self.progress(stage, step.step, how.steps, figures)
-
-        codec = Codec.load(self.work / source)
-        polish_decoder(self.work / "corpus", codec, how, out, aligned=aligned, report=report)
-
     def _aligned(self, out: Path) -> None:
         data, training = self._data(), self.recipe.training
         assert isinstance(data, Corpus)
@@ -161,7 +130,7 @@ class Pipeline:
         self.say(f"{made} samples of the network")
 
     def _latents(self, out: Path) -> None:
-        codec = Codec.load(self.work / "codec")
+        codec = Codec.load(self.work / CODEC)
         encode_corpus(self.work / "corpus", codec, out, quantised=self.recipe.codec.quantised)
 
     def _tokenizer(self, out: Path) -> None:
@@ -206,7 +175,7 @@ class Pipeline:
                     f"{first.left_out} of {first.left_out + len(first.items)} utterances {where}are left out: longer "
                     "than the network's positions, or over before their text is read"
                 )
-            board = Board(self.work / "board", first, Codec.load(self.work / "codec"))
+            board = Board(self.work / "board", first, Codec.load(self.work / CODEC))
 
         def report(step: StepReport) -> None:
             if board is not None:
@@ -244,8 +213,6 @@ class Pipeline:
         recipe, data = self.recipe, self._data()
         middle = recipe.codec.config.frame_rate * sum(_PROMPT_S) / 2
         model = self._trained()
-        made = [path for name in ("codec-tuned", "codec-polished", "codec") if (path := self.work / name).exists()]
-        codec = Codec.load(made[0])
         out.mkdir(parents=True, exist_ok=True)
         extras = {
             "name": recipe.voice.name,
@@ -257,9 +224,4 @@ class Pipeline:
             "quantised": self._quantised(),
             "voices": [write_voice(find_voice(data, speaker, middle), out) for speaker in recipe.voice.voices],
         }
-        save_bundle(out, model, data.tokenizer, codec, extras, dtype=torch.float16)
-
-
-def _check_codec(codec: Codec, shards: Path) -> None:
-    if codec_sha256(codec) != ShardIndex.load(shards).codec_sha256:
-        raise ModelError(f"{shards} was encoded with another codec", param="codec.source")
+        save_bundle(out, model, data.tokenizer, self._codecs.last(), extras, dtype=torch.float16)

@@ -33,6 +33,15 @@ from sled_tts.model.training.recordings import Preparation
 from tests.model.disks import full_disk
 from tests.model.test_training_data import RATE, cut, voice, write
 
+DECODER = """steps = 6
+warmup = 2
+batch = 2
+seconds = 0.2
+windows = [128]
+filters = 2
+save_every = 2
+report_every = 1"""
+
 RECIPE = """
 [data]
 manifests = ["cuts.jsonl"]
@@ -48,23 +57,9 @@ rvq_latents = 60
 save_every = 3
 report_every = 1
 [codec.polish]
-steps = 6
-warmup = 2
-batch = 2
-seconds = 0.2
-windows = [128]
-filters = 2
-save_every = 2
-report_every = 1
+DECODER
 [codec.tune]
-steps = 6
-warmup = 2
-batch = 2
-seconds = 0.2
-windows = [128]
-filters = 2
-save_every = 2
-report_every = 1
+DECODER
 [tokenizer]
 vocab_size = 270
 [sled]
@@ -90,7 +85,7 @@ metric_batches = 2
 [voice]
 name = "tiny"
 voices = ["kim"]
-"""
+""".replace("DECODER", DECODER)
 
 
 def make_recipe(folder: Path) -> Recipe:
