@@ -9,7 +9,7 @@ corpus may know; it makes attention find the text within a few hundred steps and
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,10 +90,12 @@ def train_sled(
     saved: Callable[[Sled, int], None] | None = None,
     start: Sled | None = None,
     workers: Workers | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> Sled:
     """Train from `start` (or from nothing) and save to `checkpoint` every `save_every` steps: the network's tensors
     as safetensors, and beside them, in `<checkpoint>.run`, what is needed to go on. `saved` is called after each save
-    with the network and the step; it must leave both as they are.
+    with the network and the step; it must leave both as they are. `weights`: by speaker, how often an utterance comes
+    in an epoch (see `speakers.repeated`), once for those without.
 
     A run that finds its `.run` file goes on from there and ends bit for bit as it would have without the interruption
     (same machine and threads). Raises ModelError on a loss that is not finite, when the disk is full, and for a
@@ -102,11 +104,11 @@ def train_sled(
     workers = workers or Workers()
     lanes = data.lanes(workers.size * training.accumulation)
     most = config.max_position_embeddings
-    batches = PairedBatches(data, training.positions, training.prompts, training.seed, lanes, most)
+    batches = PairedBatches(data, training.positions, training.prompts, training.seed, lanes, most, weights or {})
     model, head, optimiser = _begin(data, config, training, start, workers)
     metric = EnergyMetric()
     run = RunState(0, {"model": model, "head": head, "optimiser": optimiser, "batches": batches, "metric": metric})
-    settings = _settings(training, config, data, lanes)
+    settings = _settings(training, config, data, lanes, weights)
     resume = checkpoint.with_name(checkpoint.name + ".run")
     if resume.exists():
         run.restore(resume, settings)
@@ -207,7 +209,9 @@ def _measured(model: Sled, batches: PairedBatches, training: SledTraining, step:
     return energy_metric(Spread.from_list(workers.total(spread.as_list()))).to(workers.device)
 
 
-def _settings(training: SledTraining, config: SledConfig, data: TrainingData, lanes: int) -> dict[str, Any]:
+def _settings(
+    training: SledTraining, config: SledConfig, data: TrainingData, lanes: int, weights: Mapping[str, float] | None
+) -> dict[str, Any]:
     """What must be the same for a run to go on as it began. How often it saves or reports may change."""
     plain = asdict(training)
     del plain["save_every"], plain["report_every"]
@@ -216,4 +220,5 @@ def _settings(training: SledTraining, config: SledConfig, data: TrainingData, la
         "config": repr(config),
         "data": data.describe(),
         "lanes": lanes,
+        "weights": repr(sorted(weights.items())) if weights else None,
     }

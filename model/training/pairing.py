@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from sled_tts.model.errors import ModelError
 from sled_tts.model.training.batches import Corpus, TrainingData
+from sled_tts.model.training.speakers import repeated
 from sled_tts.model.training.synthetic import CorpusItem
 from sled_tts.model.training.workers import Workers
 
@@ -40,9 +41,9 @@ class PairedBatches:
     """Batches of (prompt, item) whose padded size stays within `positions`, with the corpus they are from; batch i is
     a function of the seed and i. No row is longer than `most`, which the network's positions may be.
 
-    Batch i is the (i // lanes)-th of lane i % lanes. A window holds each of its utterances once an epoch; prompts are
-    drawn anew each time among the same speaker's short utterances of the window. Its state is where each lane is,
-    which only saves reading everything before again.
+    Batch i is the (i // lanes)-th of lane i % lanes. A window holds each of its utterances once an epoch, or as often
+    as `weights` says of its speaker (see `repeated`); prompts are drawn anew each time among the same speaker's short
+    utterances of the window. Its state is where each lane is, which only saves reading everything before again.
     """
 
     data: TrainingData
@@ -51,6 +52,7 @@ class PairedBatches:
     seed: int
     lanes: int = 1
     most: int | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
     _places: dict[int, _Place] = field(default_factory=dict, init=False, repr=False)
     _starts: dict[int, tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
 
@@ -87,14 +89,22 @@ class PairedBatches:
         if not corpus.items:
             raise ModelError("no utterance here can be trained on: all end before their text is read", param="data")
         rng = np.random.default_rng([self.seed, lane, window])
-        place = _Place(window, first, corpus, _paired_epoch(corpus, self.positions, self.pairing, rng, self.most))
+        drawn = repeated(corpus.items, self.weights, rng)
+        batches = _paired_epoch(corpus, drawn, self.positions, self.pairing, rng, self.most)
+        place = _Place(window, first, corpus, batches)
         self._places[lane] = place
         return place
 
 
 def _paired_epoch(
-    corpus: Corpus, positions: int, pairing: Pairing, rng: np.random.Generator, most: int | None
+    corpus: Corpus,
+    drawn: Sequence[int],
+    positions: int,
+    pairing: Pairing,
+    rng: np.random.Generator,
+    most: int | None,
 ) -> list[list[Pair]]:
+    """Batches of the utterances `drawn`."""
     items, tokenizer = corpus.items, corpus.tokenizer
     texts = [len(tokenizer.encode(item.text)) for item in items]
     sizes = [item.frames + text for item, text in zip(items, texts, strict=True)]
@@ -103,16 +113,16 @@ def _paired_epoch(
         if item.frames <= pairing.max_frames:
             candidates.setdefault(item.speaker, []).append(index)
     prompts: list[int | None] = []
-    for index, item in enumerate(items):
-        others = candidates.get(item.speaker, [])
-        drawn = others[rng.integers(len(others))] if others and rng.random() < pairing.share else index
+    for index in drawn:
+        others = candidates.get(items[index].speaker, [])
+        other = others[rng.integers(len(others))] if others and rng.random() < pairing.share else index
         # A space comes between the two.
-        alone = drawn == index or (most is not None and sizes[index] + sizes[drawn] + 1 > most)
-        prompts.append(None if alone else drawn)
-    lengths = [own + (0 if p is None else sizes[p]) for own, p in zip(sizes, prompts, strict=True)]
-    read = [own + (0 if p is None else texts[p]) for own, p in zip(texts, prompts, strict=True)]
+        alone = other == index or (most is not None and sizes[index] + sizes[other] + 1 > most)
+        prompts.append(None if alone else other)
+    lengths = [sizes[i] + (0 if p is None else sizes[p]) for i, p in zip(drawn, prompts, strict=True)]
+    read = [texts[i] + (0 if p is None else texts[p]) for i, p in zip(drawn, prompts, strict=True)]
     return [
-        [(None if (p := prompts[i]) is None else items[p], items[i]) for i in batch]
+        [(None if (p := prompts[k]) is None else items[p], items[drawn[k]]) for k in batch]
         for batch in _one_epoch(lengths, read, positions, rng, most)
     ]
 

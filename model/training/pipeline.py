@@ -8,7 +8,7 @@ same bits as one that is not.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +26,12 @@ from sled_tts.model.training.batches import Corpus, TrainingData, encode_corpus
 from sled_tts.model.training.board import Board
 from sled_tts.model.training.codec_stages import ALIGNED, CODEC, POLISHED, TUNED, CodecStages, Progress
 from sled_tts.model.training.data.shards import ShardIndex
-from sled_tts.model.training.data.streaming import ShardCorpus, shard_texts
+from sled_tts.model.training.data.streaming import ShardCorpus, shard_utterances
 from sled_tts.model.training.loop import StepReport, train_sled
-from sled_tts.model.training.recipe import Recipe, check_recipe
+from sled_tts.model.training.recipe import Recipe, check_recipe, speaker_weights
 from sled_tts.model.training.resume import flush
-from sled_tts.model.training.speakers import find_voice
-from sled_tts.model.training.synthetic import read_items, synthesise_corpus
+from sled_tts.model.training.speakers import find_voice, require_speakers
+from sled_tts.model.training.synthetic import CorpusItem, read_items, synthesise_corpus
 from sled_tts.model.training.workers import Workers
 from sled_tts.model.voices import write_voice
 
@@ -57,6 +57,7 @@ class Pipeline:
         if self.workers.leads:
             if recorded:
                 self._stage("corpus", self._corpus)
+            self._check_speakers()
             self._stage(CODEC, codecs.train)
             if self.recipe.codec.polish is not None:
                 self._stage(POLISHED, codecs.polish)
@@ -133,16 +134,21 @@ class Pipeline:
         codec = Codec.load(self.work / CODEC)
         encode_corpus(self.work / "corpus", codec, out, quantised=self.recipe.codec.quantised)
 
+    def _utterances(self) -> Iterator[CorpusItem]:
+        shards = self.recipe.data.shards
+        return read_items(self.work / "corpus") if shards is None else shard_utterances(Path(shards))
+
+    def _check_speakers(self) -> None:
+        for table, weights in speaker_weights(self.recipe).items():
+            if weights:
+                require_speakers((item.speaker for item in self._utterances()), weights, table)
+
     def _tokenizer(self, out: Path) -> None:
         chosen = self.recipe.tokenizer
         if chosen.source is not None:
             Tokenizer.load(Path(chosen.source)).save(out)
             return
-        if self.recipe.data.shards is not None:
-            texts = shard_texts(Path(self.recipe.data.shards))
-        else:
-            texts = (item.text for item in read_items(self.work / "corpus"))
-        trained = train_tokenizer(texts, chosen.vocab_size)
+        trained = train_tokenizer((item.text for item in self._utterances()), chosen.vocab_size)
         self.say(f"tokenizer: {trained.vocab_size} entries")
         trained.save(out)
 
@@ -193,6 +199,7 @@ class Pipeline:
                 saved=None if board is None else board.samples,
                 start=start,
                 workers=self.workers,
+                weights=self.recipe.data.weights,
             )
         except OSError as error:
             raise ModelError(f"{self.work / 'board'} could not be written: {error}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,16 @@ from sled_tts.model.training.discriminator import (
     generator_loss,
 )
 from sled_tts.model.training.resume import RunState, save_codec, step_randomness
+from sled_tts.model.training.speakers import Spans
 from sled_tts.model.training.spectral import MelLoss, waveform_loss
-from sled_tts.model.training.synthetic import read_audio
+from sled_tts.model.training.synthetic import read_audio, read_items
 
 
 @dataclass(frozen=True)
 class Polish:
-    """Hyper-parameters. Weights are shares of the gradient (see `Balancer`); `noise` is added to the latents.
-    `aligned_share`: how many spans read the network's samples where there are some (see `aligned.py`)."""
+    """Hyper-parameters. Weights of losses are shares of the gradient (see `Balancer`); `noise` is added to the latents.
+    `aligned_share`: how many spans read the network's samples where there are some (see `aligned.py`). `weights`: by
+    speaker, how likely a span is from there, relative to 1 for those without."""
 
     steps: int = 4000
     batch: int = 8
@@ -55,9 +57,10 @@ class Polish:
     save_every: int = 500
     report_every: int = 50
     seed: int = 0
+    weights: dict[str, float] = field(default_factory=dict)
 
     @property
-    def weights(self) -> dict[str, float]:
+    def shares(self) -> dict[str, float]:
         return {
             "waveform": self.waveform_weight,
             "mel": self.mel_weight,
@@ -91,18 +94,21 @@ def polish_decoder(
     Saves to `out` every `save_every` steps, and to `<out>.run` what is needed to go on, until the end: a run that finds
     it ends bit for bit as it would have without the interruption.
 
-    Raises ModelError on a loss that is not finite, when the disk is full, and for a `.run` file of a run with other
-    settings; what was saved last stays as it was.
+    Raises ModelError on a loss that is not finite, when the disk is full, for a `.run` file of a run with other
+    settings, and for weights of a speaker who is not in the corpus; what was saved last stays as it was.
     """
     torch.manual_seed(training.seed)
     audio, hop = read_audio(corpus), codec.config.hop_length
     frames = int(training.seconds * codec.config.sampling_rate) // hop
+    spans = None
+    if training.weights:
+        spans = Spans.of(read_items(corpus), training.weights, len(audio) // hop, frames)
     mel, judge = MelLoss(codec.config.sampling_rate), MultiScaleStftDiscriminator(training.windows, training.filters)
     codec.eval().requires_grad_(False)
     codec.decoder.train().requires_grad_(True)
     optimiser = torch.optim.AdamW(codec.decoder.parameters(), lr=training.lr, betas=(0.8, 0.99), weight_decay=0.0)
     critic = torch.optim.AdamW(judge.parameters(), lr=training.discriminator_lr, betas=(0.8, 0.99), weight_decay=0.0)
-    balancer = Balancer(training.weights)
+    balancer = Balancer(training.shares)
     # The whole codec, for what is read back from its folder is not to the last bit what was written there.
     run = RunState(0, {"codec": codec, "judge": judge, "optimiser": optimiser, "critic": critic, "balancer": balancer})
     samples = None if aligned is None else np.load(aligned, mmap_mode="r")
@@ -120,7 +126,10 @@ def polish_decoder(
         scale = max(0.05, 1 - step / training.steps)
         for group in optimiser.param_groups:
             group["lr"] = training.lr * scale if trained else 0.0
-        first = rng.integers(0, len(audio) // hop - frames, training.batch) * hop
+        if spans is None:
+            first = rng.integers(0, len(audio) // hop - frames, training.batch) * hop
+        else:
+            first = spans.draw(training.batch, rng) * hop
         want = torch.from_numpy(np.stack([audio[a : a + frames * hop] for a in first]).astype(np.float32) / 32768)
         replaced = np.zeros(len(first), dtype=bool)
         if samples is not None:
@@ -174,9 +183,10 @@ def _settings(training: Polish, codec: Codec, samples: int, aligned: Path | None
     fixed = torch.cat([p.detach().flatten() for p in codec.encoder.parameters()])
     plain = asdict(training)
     del plain["save_every"], plain["report_every"]
+    weights = sorted(plain.pop("weights").items())
     return {name: repr(value) for name, value in plain.items()} | {
         "config": repr(codec.config), "encoder": f"{float(fixed.square().sum()):.4g}", "corpus": f"{samples} samples",
-        "aligned": None if aligned is None else file_sha256(aligned),
+        "aligned": None if aligned is None else file_sha256(aligned), "weights": repr(weights) if weights else None,
     }  # fmt: skip
 
 

@@ -17,16 +17,18 @@ from sled_tts.model.errors import ConfigError, ModelError
 from sled_tts.model.training.codec_loop import CodecTraining
 from sled_tts.model.training.loop import SledTraining
 from sled_tts.model.training.polish import Polish
+from sled_tts.model.training.speakers import check_weights
 
 
 @dataclass(frozen=True)
 class DataRecipe:
     """Recordings (`manifests`, audio paths relative to `root`), or `texts` for flite to read, one sentence a line, or
     `shards`: a folder that `sled-tts data encode` wrote, read `window_shards` at a time (then nothing else here
-    matters).
+    but `weights` matters).
 
     `skip_bad`: go on without the cuts that cannot be used, after saying which. `level`: the RMS every utterance gets,
-    0 to leave it as recorded.
+    0 to leave it as recorded. `weights`: by speaker, how often the network sees an utterance in an epoch, 1 for those
+    without; of 2.5, it sees each twice and half of them once more.
     """
 
     manifests: tuple[str, ...] = ()
@@ -41,6 +43,7 @@ class DataRecipe:
     trim: bool = True
     level: float = 0.07
     limit: int | None = None
+    weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,14 @@ def with_paths_from(recipe: Recipe, folder: Path) -> Recipe:
     )
 
 
+def speaker_weights(recipe: Recipe) -> dict[str, dict[str, float]]:
+    """Every table of a recipe that weighs speakers, by its name there."""
+    codec = recipe.codec
+    stages = {"polish": codec.polish, "tune": codec.tune}
+    tables = {f"codec.{name}.weights": stage.weights for name, stage in stages.items() if stage is not None}
+    return {"data.weights": recipe.data.weights, **tables}
+
+
 def check_recipe(recipe: Recipe) -> None:
     """Raises ModelError for what does not go together, before anything is made."""
     data, codec = recipe.data, recipe.codec
@@ -176,6 +187,8 @@ def check_recipe(recipe: Recipe) -> None:
     if data.shards is not None and codec.source is None:
         why = "shards need the codec they were encoded with: set codec.source, or --codec"
         raise ModelError(why, param="codec.source")
+    for table, weights in speaker_weights(recipe).items():
+        check_weights(weights, table)
     for name in ("polish", "tune"):
         if data.shards is not None and getattr(codec, name) is not None:
             raise ModelError("a decoder is trained on recordings, and shards have none", param=f"codec.{name}")

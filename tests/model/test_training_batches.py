@@ -8,7 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from sled_tts.model.training.loop import SledTraining, StepReport, _micro_batch,
 from sled_tts.model.training.objective import Counts, Objective, micro_batch_loss
 from sled_tts.model.training.pairing import Pair, PairedBatches, Pairing
 from sled_tts.model.training.resume import write_atomically
+from sled_tts.model.training.speakers import Spans, check_weights, require_speakers
 from sled_tts.model.training.synthetic import CorpusItem
 from tests.model.factories import tiny
 
@@ -110,6 +111,90 @@ def test_a_batch_is_a_function_of_the_seed_and_its_number(corpus: Corpus) -> Non
     assert [there[index] for index in (39, 7, 8, 0)] == [forward[index] for index in (39, 7, 8, 0)]
     assert PairedBatches(corpus, 200, Pairing(0.5, 60), seed=4)[25] == forward[25]
     assert PairedBatches(corpus, 200, Pairing(0.5, 60), seed=5)[25] != forward[25]
+
+
+WEIGHTS = {"A": 2.5, "B": 0.5}
+
+
+def epochs(corpus: Corpus, count: int, seed: int = 3) -> list[list[Pair]]:
+    """Every pair of the first `count` windows, which are epochs here."""
+    batches, made, index = PairedBatches(corpus, 300, Pairing(0.8, 60), seed, weights=WEIGHTS), list[list[Pair]](), 0
+    while len(made) <= count:
+        _, pairs = batches[index]
+        while len(made) <= batches._places[0].window:
+            made.append([])
+        made[-1] += pairs
+        index += 1
+    return made[:count]
+
+
+def test_weighted_speakers_are_heard_as_often_as_their_weights_say(corpus: Corpus) -> None:
+    made = epochs(corpus, 40)
+    times = np.array([[sum(item.index == i for _, item in pairs) for i in range(12)] for pairs in made])
+    speakers = np.array([item.speaker for item in corpus.items])
+    assert set(times[:, speakers == "A"].flatten()) == {2, 3}
+    assert set(times[:, speakers == "B"].flatten()) == {0, 1}
+    for speaker, weight in WEIGHTS.items():
+        assert times[:, speakers == speaker].mean() == pytest.approx(weight, abs=0.15)
+    assert len(np.unique(times, axis=0)) > 30, "every epoch draws anew"
+    assert all(
+        prompt is None or (prompt != item and prompt.speaker == item.speaker) for p in made for prompt, item in p
+    )
+    assert epochs(corpus, 5) == made[:5]
+    assert epochs(corpus, 5, seed=4) != made[:5]
+
+
+def test_a_weighted_run_resumes_to_the_last_bit_and_with_no_other_weights(corpus: Corpus, tmp_path: Path) -> None:
+    training = SledTraining(steps=9, positions=300, warmup=1, save_every=5, prompts=Pairing(0.5, 40))
+
+    class Killed(Exception):
+        pass
+
+    def kill(model: Sled, step: int) -> None:
+        raise Killed
+
+    def trained(name: str, weights: dict[str, float], saved: Callable[[Sled, int], None] | None = None) -> None:
+        train_sled(corpus, streaming_config(), training, tmp_path / name, weights=weights, saved=saved)
+
+    trained("whole", WEIGHTS)
+    trained("even", {})
+    with pytest.raises(Killed):
+        trained("cut", WEIGHTS, kill)
+    for others in ({}, {"A": 2.5}):
+        with pytest.raises(ModelError, match="other settings: weights"):
+            trained("cut", others)
+    trained("cut", dict(reversed(WEIGHTS.items())))
+    whole, cut, even = (load_file(tmp_path / name) for name in ("whole", "cut", "even"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert any(not torch.equal(whole[name], even[name]) for name in whole)
+
+
+def test_weights_of_nobody_and_weights_that_are_none_are_named(corpus: Corpus) -> None:
+    def speakers() -> Iterator[str]:
+        yield from (item.speaker for item in corpus.items)
+        raise AssertionError("everybody has been found")
+
+    require_speakers(speakers(), WEIGHTS, "data.weights")
+    with pytest.raises(ModelError, match=r"data\.weights\.C: no speaker 'C' in the corpus; there are: A, B") as caught:
+        require_speakers("ABAB", {"A": 1.0, "C": 2.0}, "data.weights")
+    assert caught.value.param == "data.weights.C"
+    for wrong in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ModelError, match=r"data\.weights\.A must be greater than 0"):
+            check_weights({"A": wrong}, "data.weights")
+
+
+def test_spans_begin_where_weights_say_and_end_in_the_audio(corpus: Corpus) -> None:
+    total = sum(item.frames for item in corpus.items)
+    owner = np.repeat([item.speaker for item in corpus.items], [item.frames for item in corpus.items])
+    drawn = Spans.of(corpus.items, {"A": 3.0}, total, 30).draw(20_000, np.random.default_rng(0))
+    assert drawn.min() == 0
+    assert drawn.max() == total - 31
+    counts = np.bincount(drawn, minlength=total)[: total - 30]
+    within = owner[: total - 30]
+    assert counts[within == "A"].mean() / counts[within == "B"].mean() == pytest.approx(3.0, rel=0.05)
+    assert (counts > 0).all(), "every frame may begin one"
+    with pytest.raises(ModelError, match="no speaker 'C'"):
+        Spans.of(corpus.items, {"C": 3.0}, total, 30)
 
 
 def streaming_config() -> SledConfig:

@@ -46,6 +46,8 @@ RECIPE = """
 [data]
 manifests = ["cuts.jsonl"]
 align = false
+[data.weights]
+kim = 1.5
 [codec]
 config = { sampling_rate = 16000, dimension = 8, n_filters = 2, ratios = [8, 5, 4, 2], codebook_size = 8, n_q = 2 }
 [codec.training]
@@ -60,6 +62,8 @@ report_every = 1
 DECODER
 [codec.tune]
 DECODER
+[codec.tune.weights]
+kim = 2
 [tokenizer]
 vocab_size = 270
 [sled]
@@ -199,6 +203,8 @@ def test_a_recipe_on_shards_ends_in_a_voice(recipe: Recipe, tmp_path: Path) -> N
     with pytest.raises(ModelError, match="shards need the codec"):
         Pipeline(changed, tmp_path / "work", Workers()).run()
     changed = with_codec(changed, tmp_path / "codec")
+    with pytest.raises(ModelError, match=r"data\.weights\.tom: no speaker 'tom' in the corpus; there are: kim"):
+        Pipeline(replace(changed, data=replace(changed.data, weights={"tom": 2.0})), tmp_path / "work", Workers()).run()
     folder = Pipeline(changed, tmp_path / "work", Workers()).run()
     assert not (tmp_path / "work" / "corpus").exists()
     bundle = load_bundle(str(folder))
@@ -239,10 +245,31 @@ def test_an_unknown_speaker_is_named_with_those_there_are(recipe: Recipe, tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("weights", "named"),
+    [("kim = 2", "codec.tune.weights.kam: no speaker 'kam' in the corpus; there are: kim"), ("kim = 1.5", "data.weights.kam: no speaker")],
+)
+def test_weights_of_an_unknown_speaker_end_the_run_before_anything_is_trained(
+    recipe: Recipe, tmp_path: Path, weights: str, named: str
+) -> None:
+    (tmp_path / "recipe.toml").write_text(RECIPE.replace(weights, weights.replace("kim", "kam")), encoding="utf-8")
+    with pytest.raises(ModelError, match=named):
+        Pipeline(with_paths_from(read_recipe(tmp_path / "recipe.toml"), tmp_path), tmp_path / "work", Workers()).run()
+    assert not (tmp_path / "work" / "codec").exists()
+
+
+def test_a_weight_that_is_none_is_refused_before_anything_is_made(recipe: Recipe, tmp_path: Path) -> None:
+    wrong = replace(recipe, data=replace(recipe.data, weights={"kim": 0.0}))
+    with pytest.raises(ModelError, match=r"data\.weights\.kim must be greater than 0"):
+        Pipeline(wrong, tmp_path / "work", Workers()).run()
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
     ("change", "named"),
     [
         (("steps = 8\nwarmup", "stepps = 8\nwarmup"), r"unknown key training\.stepps"),
         (("positions = 400", 'positions = "many"'), r"training\.positions"),
+        (("kim = 1.5", 'kim = "often"'), r"data\.weights\.kim"),
         (("depth = 1,", "depht = 1,"), r"unknown key sled\.generator\.depht"),
         (("hidden_size = 24\n", ""), r"sled\.hidden_size"),
         (("[data]", "[data"), "recipe.toml"),

@@ -33,7 +33,7 @@ from sled_tts.model.training.data.cli import app
 from sled_tts.model.training.data.encode import Encoder
 from sled_tts.model.training.data.plan import Encoding
 from sled_tts.model.training.data.shards import ShardIndex, read_shard
-from sled_tts.model.training.data.streaming import ShardCorpus, shard_texts
+from sled_tts.model.training.data.streaming import ShardCorpus, shard_utterances
 from sled_tts.model.training.recordings import Preparation
 from tests.model.test_training_data import RATE, cut, voice, write
 
@@ -104,7 +104,7 @@ def test_shards_hold_the_codes_of_every_utterance_and_their_size_is_bounded(
     together = np.concatenate(every)
     np.testing.assert_allclose(index.mean, together.mean(0), atol=1e-5)
     assert index.std == pytest.approx(float((together - together.mean(0)).std()), rel=1e-4)
-    assert list(shard_texts(encoded)) == [f"say {number}" for number in range(CUTS)]
+    assert [item.text for item in shard_utterances(encoded)] == [f"say {number}" for number in range(CUTS)]
 
 
 class Killed(Exception):
@@ -250,6 +250,23 @@ TRAINING = SledTraining(
     steps=8, positions=150, accumulation=2, lr=4e-3, warmup=3, prompts=Pairing(0.8, 60), save_every=3, report_every=1,
     objective=Objective(text_drop=0.2, precision="fp32"),
 )  # fmt: skip
+
+
+def test_weighted_speakers_of_shards_wherever_one_starts(encoded: Path, tokenizer: Tokenizer) -> None:
+    data = ShardCorpus.open(encoded, tokenizer, None, None, window_shards=2)
+
+    def batches() -> PairedBatches:
+        return PairedBatches(data, 120, Pairing(0.6, 60), seed=1, lanes=2, weights={"A": 3.0, "B": 0.5})
+
+    whole, heard = batches(), {"A": 0, "B": 0}
+    for index in range(400):
+        for pair in whole[index][1]:
+            heard[pair[1].speaker] += 1
+    assert heard["A"] / heard["B"] == pytest.approx(6.0, rel=0.15)
+    first, second = batches(), batches()
+    expected = [drawn(first, index) for index in range(30)]
+    second.load_state_dict(first.state_dict())
+    assert [drawn(second, index) for index in range(24, 30)] == expected[24:]
 
 
 def run(data: ShardCorpus, path: Path, stop: int | None = None) -> tuple[dict[str, Tensor], list[float]]:

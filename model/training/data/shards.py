@@ -180,14 +180,15 @@ def read_shard(path: Path, store: str) -> Shard:
     return Shard(items, frames)
 
 
-def read_texts(path: Path) -> Iterator[str]:
-    """The texts of a shard, without its tensors. Raises ModelError when it cannot be read."""
+def read_utterances(path: Path) -> Iterator[CorpusItem]:
+    """The utterances of a shard as `read_shard` gives them, but without phones and without reading its tensors. Raises
+    ModelError when it cannot be read."""
     try:
         with safe_open(path, framework="np") as file:
             header = json.loads(file.metadata()["corpus"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is no shard: {error}", param="shards") from error
-    return (item.text for item in _utterances(header))
+    return _utterances(header)
 
 
 def _utterances(header: Mapping[str, Any]) -> Iterator[CorpusItem]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from sled_tts.model.errors import ModelError
 from sled_tts.model.tokenizer import Tokenizer
 from sled_tts.model.training.batches import Corpus, LatentFrames, lasting
-from sled_tts.model.training.data.shards import CODEBOOKS, ShardIndex, read_shard, read_texts
+from sled_tts.model.training.data.shards import CODEBOOKS, ShardIndex, read_shard, read_utterances
 from sled_tts.model.training.synthetic import CorpusItem
 
 
@@ -135,7 +135,7 @@ class ShardCorpus:
         return Corpus(kept, latents, self.mean, self.std, self.phone_names, self.tokenizer, left_out)
 
 
-def shard_texts(folder: Path) -> Iterator[str]:
-    """Every text of a shard folder, one shard's at a time in memory."""
+def shard_utterances(folder: Path) -> Iterator[CorpusItem]:
+    """Every utterance of a shard folder, without phones, one shard's at a time in memory."""
     for entry in ShardIndex.load(folder).shards:
-        yield from read_texts(folder / entry.file)
+        yield from read_utterances(folder / entry.file)
