@@ -246,7 +246,10 @@ def test_an_unknown_speaker_is_named_with_those_there_are(recipe: Recipe, tmp_pa
 
 @pytest.mark.parametrize(
     ("weights", "named"),
-    [("kim = 2", "codec.tune.weights.kam: no speaker 'kam' in the corpus; there are: kim"), ("kim = 1.5", "data.weights.kam: no speaker")],
+    [
+        ("kim = 2", "codec.tune.weights.kam: no speaker 'kam' in the corpus; there are: kim"),
+        ("kim = 1.5", "data.weights.kam: no speaker"),
+    ],
 )
 def test_weights_of_an_unknown_speaker_end_the_run_before_anything_is_trained(
     recipe: Recipe, tmp_path: Path, weights: str, named: str
