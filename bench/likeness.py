@@ -6,7 +6,8 @@
 added to a live catalogue of voices as an upload would be, sentences are streamed with it, and their speaker embeddings
 (resemblyzer, the `quality` extra) are compared with the reader's recording, with those of the other readers and with
 the checkpoint's own voices. `recordings` compares with the recordings as they were given; `prompts` with what the
-checkpoint makes of them before it imitates them (its codec, and the pitch at which it knows speech).
+checkpoint makes of them before it imitates them (its codec, and the pitch at which it knows speech). `--listen` counts
+the words that an open recogniser gets wrong (pocketsphinx, the `eval` extra): a voice can be alike and say nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ import torch
 from sled_tts.bench.common import finish, introduce, machine, show
 from sled_tts.model.checkpoint import ModelBundle, load_bundle
 from sled_tts.model.evaluation.judges import SPEAKER_JUDGES, SpeakerJudge, choose
-from sled_tts.model.evaluation.recognition import Wave, arctic_prompts
+from sled_tts.model.evaluation.recognition import (
+    Wave,
+    arctic_prompts,
+    recognise_open,
+    to_recogniser,
+    word_errors,
+    words,
+)
 from sled_tts.server.engine.request import AudioChunk, Failed
 from sled_tts.server.service import NewVoice, UtteranceOptions
 from sled_tts.server.voicebox import Voicebox
@@ -148,6 +156,7 @@ async def _compare(
 ) -> dict[str, Any]:
     rate, model = bundle.codec.config.sampling_rate, service.models[0].name
     clips, raw, prompts = list[Wave](), list[Wave](), list[Wave]()
+    wrong = spoken = 0
     for number, one in enumerate(given):
         new = NewVoice(one.reader, one.upload(), one.text, "a public corpus")
         voice = await asyncio.to_thread(service.voices.add, new)
@@ -159,13 +168,19 @@ async def _compare(
         for k, text in enumerate(texts):
             seed = options.seed + 1000 * number + k
             asked = UtteranceOptions(seed=seed, voice=voice.id, cfg_scale=options.cfg_scale)
-            said.append(judge.embedding(await stream(service, text, asked), rate))
+            wave = await stream(service, text, asked)
+            said.append(judge.embedding(wave, rate))
+            if options.listen:
+                wrong += word_errors(words(text), recognise_open(to_recogniser(wave, rate)))
+                spoken += len(words(text))
         clips.append(np.stack(said))
         print(
             f"{one.reader}: {(clips[-1] @ raw[-1]).mean():.3f} {(clips[-1] @ prompts[-1]).mean():.3f}", file=sys.stderr
         )
     shipped = list(own_voices.values())
     results: dict[str, Any] = {"readers": len(given), "clips": sum(map(len, clips))}
+    if options.listen:
+        results["open_wer"] = round(wrong / spoken, 3)
     for name, known in (("recordings", raw), ("prompts", prompts)):
         heard = [
             Heard(clips[k], known[k], np.stack([*known[:k], *known[k + 1 :], *shipped])) for k in range(len(given))
@@ -196,6 +211,7 @@ def main() -> None:
     parser.add_argument("--cfg-scale", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--listen", action="store_true", help="Count the words that are not understood.")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     bundle = load_bundle(options.model)
@@ -213,6 +229,8 @@ def main() -> None:
         ["", *results[ways[0]].keys()][:-1],
         [[way, *(str(value) for name, value in results[way].items() if name != "by_reader")] for way in ways],
     )
+    if options.listen:
+        print(f"open WER {results['open_wer']:.1%}")
     finish(about, results)
 
 

@@ -14,7 +14,8 @@ from sled_tts.model.errors import ConfigError
 class CodecConfig:
     """Encodec hyper-parameters; the defaults are the published 24 kHz model at 6 kbps.
 
-    `ratios` are the decoder's upsampling factors in order; the encoder uses them reversed.
+    `ratios` are the decoder's upsampling factors in order; the encoder uses them reversed. `n_residual_layers` follow
+    each change of rate; the decoder has `decoder_residual_layers` where that is set.
     """
 
     sampling_rate: int = 24_000
@@ -32,10 +33,13 @@ class CodecConfig:
     codebook_size: int = 1024
     n_q: int = 8
     trim_right_ratio: float = 1.0
+    decoder_residual_layers: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            least = 0 if name in ("lstm", "n_residual_layers") else 1
+            if name == "decoder_residual_layers" and value is None:
+                continue
+            least = 0 if name in ("lstm", "n_residual_layers", "decoder_residual_layers") else 1
             numbers = value if name == "ratios" else (value,)
             if name != "trim_right_ratio" and any(type(v) is not int or v < least for v in numbers):
                 raise ConfigError(f"codec {name} must be an integer >= {least}, got {value!r}", param=name)
@@ -50,6 +54,11 @@ class CodecConfig:
             raise ConfigError(f"codec channels must be 1 (mono), got {self.channels}", param="channels")
         if self.trim_right_ratio != 1.0:
             raise ConfigError("codec trim_right_ratio must be 1.0 (causal)", param="trim_right_ratio")
+
+    @property
+    def residual_layers_of_decoder(self) -> int:
+        own = self.decoder_residual_layers
+        return self.n_residual_layers if own is None else own
 
     @property
     def hop_length(self) -> int:
@@ -69,7 +78,7 @@ class CodecConfig:
         needed = [self.kernel_size]
         for stage in range(len(self.ratios)):
             samples = math.prod(self.ratios[: stage + 1])
-            for layer in range(self.n_residual_layers):
+            for layer in range(self.residual_layers_of_decoder):
                 context = (self.residual_kernel_size - 1) * self.dilation_base**layer
                 needed.append(math.ceil((context + 1) / samples))
         needed.append(math.ceil(self.last_kernel_size / self.hop_length))

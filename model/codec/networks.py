@@ -112,10 +112,10 @@ class ResidualBlock(nn.Module):
         return out
 
 
-def _residual_stack(config: CodecConfig, channels: int) -> list[nn.Module]:
+def _residual_stack(config: CodecConfig, channels: int, layers: int) -> list[nn.Module]:
     return [
         ResidualBlock(channels, config.residual_kernel_size, config.dilation_base**j, config.compress)
-        for j in range(config.n_residual_layers)
+        for j in range(layers)
     ]
 
 
@@ -127,7 +127,7 @@ class SEANetEncoder(nn.Module):
         channels = config.n_filters
         layers: list[nn.Module] = [CausalConv1d(config.channels, channels, config.kernel_size)]
         for ratio in reversed(config.ratios):
-            layers += _residual_stack(config, channels)
+            layers += _residual_stack(config, channels, config.n_residual_layers)
             layers += [nn.ELU(), CausalConv1d(channels, 2 * channels, 2 * ratio, stride=ratio)]
             channels *= 2
         if config.lstm:
@@ -152,7 +152,7 @@ class SEANetDecoder(nn.Module):
         for ratio in config.ratios:
             layers += [nn.ELU(), CausalConvTranspose1d(channels, channels // 2, 2 * ratio, stride=ratio)]
             channels //= 2
-            layers += _residual_stack(config, channels)
+            layers += _residual_stack(config, channels, config.residual_layers_of_decoder)
         layers += [nn.ELU(), CausalConv1d(channels, config.channels, config.last_kernel_size)]
         self.model = nn.Sequential(*layers)
 

@@ -44,7 +44,7 @@ def to_package_layout(state: Mapping[str, Tensor], config: CodecConfig) -> dict[
     if any(key.startswith("encoder.model.") for key in state):
         return dict(state)
     first = 1 + (1 if config.lstm else 0)
-    stage = 2 + config.n_residual_layers
+    stage = 2 + config.residual_layers_of_decoder
     transposed = {f"decoder.model.{first + 1 + stage * i}" for i in range(len(config.ratios))}
     return {_package_name(key, transposed): value for key, value in state.items()}
 

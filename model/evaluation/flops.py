@@ -75,7 +75,7 @@ def decoder_flops(config: CodecConfig, frames: int) -> int:
         total += conv(channels, channels // 2, 2 * ratio, length)
         channels, length = channels // 2, length * ratio
         inner = channels // config.compress
-        for _ in range(config.n_residual_layers):
+        for _ in range(config.residual_layers_of_decoder):
             total += conv(channels, inner, config.residual_kernel_size, length) + conv(inner, channels, 1, length)
             total += conv(channels, channels, 1, length)
     return total + conv(channels, config.channels, config.last_kernel_size, length)

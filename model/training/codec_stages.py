@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.errors import ModelError
 from sled_tts.model.training.codec_loop import CodecReport, train_codec
 from sled_tts.model.training.data.shards import ShardIndex, codec_sha256
+from sled_tts.model.training.growth import grow_decoder
 from sled_tts.model.training.polish import Polish, PolishReport, polish_decoder
 from sled_tts.model.training.recipe import Recipe
 
@@ -65,4 +68,7 @@ class CodecStages:
             self.progress(stage, step.step, how.steps, figures)
 
         codec = Codec.load(self.work / source)
+        if how.residual_layers is not None:
+            torch.manual_seed(how.seed)
+            codec = grow_decoder(codec, how.residual_layers)
         polish_decoder(self.work / "corpus", codec, how, out, aligned=aligned, report=report)

@@ -36,7 +36,8 @@ from sled_tts.model.training.synthetic import read_audio, read_items
 @dataclass(frozen=True)
 class Polish:
     """Hyper-parameters. Weights of losses are shares of the gradient (see `Balancer`); `noise` is added to the latents.
-    `aligned_share`: how many spans read the network's samples where there are some (see `aligned.py`). `weights`: by
+    `aligned_share`: how many spans read the network's samples where there are some (see `aligned.py`).
+    `residual_layers`: how many the decoder gets before training where it has fewer (see `growth.py`). `weights`: by
     speaker, how likely a span is from there, relative to 1 for those without."""
 
     steps: int = 4000
@@ -53,6 +54,7 @@ class Polish:
     noise: float = 0.2
     aligned_share: float = 0.7
     critic_every: int = 2
+    residual_layers: int | None = None
     warmup: int = 100
     save_every: int = 500
     report_every: int = 50

@@ -62,6 +62,7 @@ report_every = 1
 DECODER
 [codec.tune]
 DECODER
+residual_layers = 2
 [codec.tune.weights]
 kim = 2
 [tokenizer]
@@ -128,6 +129,7 @@ def test_a_recipe_ends_in_a_voice_that_speaks(recipe: Recipe, tmp_path: Path) ->
     assert any("6 usable utterances" in line for line in said)
     bundle = load_bundle(str(folder))
     assert bundle.extras.speech_prompts
+    assert bundle.codec.config.residual_layers_of_decoder == 2
     usual = (tmp_path / "cuts.jsonl").stat().st_mode
     assert {path.stat().st_mode for path in folder.rglob("*.safetensors")} == {usual}, "others may read it"
     assert bundle.voice("kim") is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,9 @@ DEEP = CodecConfig(
 NO_LSTM = CodecConfig(
     sampling_rate=22_050, dimension=3, n_filters=2, ratios=(7,), codebook_size=4, n_q=1, kernel_size=3, lstm=0
 )
-SHAPES = {"small": SMALL, "deep": DEEP, "no_lstm": NO_LSTM}
+# A decoder that has grown (see `model/training/growth.py`).
+GROWN = replace(SMALL, decoder_residual_layers=3)
+SHAPES = {"small": SMALL, "grown": GROWN, "deep": DEEP, "no_lstm": NO_LSTM}
 
 
 def random_codec(config: CodecConfig, seed: int = 0) -> Codec:

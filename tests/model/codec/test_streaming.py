@@ -182,7 +182,12 @@ def test_surrounding_autocast_and_half_precision_latents_change_nothing() -> Non
 
 @pytest.mark.parametrize(
     ("changes", "frames"),
-    [({}, 7), ({"kernel_size": 9}, 9), ({"n_residual_layers": 4, "dilation_base": 3, "ratios": (2, 2)}, 28)],
+    [
+        ({}, 7),
+        ({"kernel_size": 9}, 9),
+        ({"n_residual_layers": 4, "dilation_base": 3, "ratios": (2, 2)}, 28),
+        ({"decoder_residual_layers": 4, "dilation_base": 3, "ratios": (2, 2)}, 28),
+    ],
 )
 def test_first_chunk_frames(changes: dict[str, object], frames: int) -> None:
     """28: three taps 27 samples apart look back 54, at two samples a frame."""
