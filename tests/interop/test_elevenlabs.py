@@ -51,9 +51,7 @@ def test_a_paragraph_as_it_is_written(client: Any) -> None:
 def test_a_paragraph_as_mp3_as_the_package_asks_by_default(client: Any) -> None:
     av = pytest.importorskip("av")
     text = paragraph(1)
-    pieces = client.text_to_speech.convert_realtime(
-        voice_id="default", text=iter([text]), model_id="eleven_turbo_v2_5"
-    )
+    pieces = client.text_to_speech.convert_realtime(voice_id="default", text=iter([text]), model_id="eleven_turbo_v2_5")
     with av.open(io.BytesIO(b"".join(pieces))) as file:
         frames = [frame.to_ndarray()[0] for frame in file.decode(audio=0)]
         rate = file.streams.audio[0].rate

@@ -65,7 +65,7 @@ def test_released_as_soon_as_nothing_can_change_it(tokenizer: Tokenizer, text: s
         assert ids[: len(released)] == released
         kept = ids if kept is None else common(kept, ids)
     assert kept is not None
-    assert len(released) == len(kept), f"{kept[len(released):]} could have been released after {text!r}"
+    assert len(released) == len(kept), f"{kept[len(released) :]} could have been released after {text!r}"
 
 
 def test_bos_comes_first_and_eos_last(tokenizer: Tokenizer) -> None:

@@ -38,9 +38,7 @@ from sled_tts.model.training.recordings import Preparation
 from tests.model.test_training_data import RATE, cut, voice, write
 
 CUTS = 14
-SMALL = CodecConfig(
-    sampling_rate=RATE, dimension=6, n_filters=2, ratios=(8, 5, 4, 2), codebook_size=16, n_q=3, lstm=0
-)
+SMALL = CodecConfig(sampling_rate=RATE, dimension=6, n_filters=2, ratios=(8, 5, 4, 2), codebook_size=16, n_q=3, lstm=0)
 HOW = Preparation(SMALL.sampling_rate, SMALL.hop_length, level=0, trim=False, lock_pitch=False, align=False)
 CODES = Encoding(shard_mb=0.0003, how=HOW)
 

@@ -22,9 +22,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     (read,) = read_voices(entries, tmp_path, 6)
     assert (read.id, read.name, read.text, read.description) == ("kim", "Kim", "What Kim says.", "calm")
     assert torch.equal(read.latents, VOICE.latents)
-    extras = ModelExtras.from_dict(
-        {"voices": entries, "speech_prompts": True}, name="x", latent_dim=6, folder=tmp_path
-    )
+    extras = ModelExtras.from_dict({"voices": entries, "speech_prompts": True}, name="x", latent_dim=6, folder=tmp_path)
     assert extras.voices[0].id == "kim"
     assert extras.speech_prompts
 
