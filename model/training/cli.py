@@ -59,7 +59,7 @@ def run(
     context: typer.Context,
     config: Annotated[str | None, typer.Option(help="A recipe (TOML), or the name of one that comes along.")] = None,
     data: Annotated[Path | None, typer.Option(help="Train on this manifest, shard folder or text instead.")] = None,
-    codec: Annotated[Path | None, typer.Option(help="Take this codec instead of training one.")] = None,
+    codec: Annotated[Path | None, typer.Option(help="Take this codec; polish and tune train its decoder.")] = None,
     work: Annotated[Path, typer.Option(help="Working folder of the recipe.")] = Path("work"),
     device: Annotated[str | None, typer.Option(help="cpu, or cuda by default where there is one.")] = None,
 ) -> None:

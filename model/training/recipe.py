@@ -124,9 +124,9 @@ def with_data(recipe: Recipe, source: Path) -> Recipe:
 
 
 def with_codec(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with a codec that exists instead of one to train. Raises CheckpointError when it cannot be read."""
-    ready = CodecRecipe(str(folder), recipe.codec.quantised, Codec.load(folder).config, recipe.codec.training)
-    return replace(recipe, codec=ready)
+    """The recipe with a codec that exists instead of one to train; what the recipe says about its decoder (`polish`,
+    `tune`) stays. Raises CheckpointError when it cannot be read."""
+    return replace(recipe, codec=replace(recipe.codec, source=str(folder), config=Codec.load(folder).config))
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -191,7 +191,9 @@ def check_recipe(recipe: Recipe) -> None:
         check_weights(weights, table)
     for name in ("polish", "tune"):
         if data.shards is not None and getattr(codec, name) is not None:
-            raise ModelError("a decoder is trained on recordings, and shards have none", param=f"codec.{name}")
+            where = f"codec.{name}"
+            why = f"{where}: a decoder is trained on recordings, and shards have none; take it out of the recipe"
+            raise ModelError(why, param=where)
 
 
 def _check_keys(kind: Any, data: Mapping[str, Any], file: str, prefix: str) -> None:

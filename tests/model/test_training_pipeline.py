@@ -6,6 +6,7 @@ import json
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +206,12 @@ def test_a_recipe_on_shards_ends_in_a_voice(recipe: Recipe, tmp_path: Path) -> N
     with pytest.raises(ModelError, match="shards need the codec"):
         Pipeline(changed, tmp_path / "work", Workers()).run()
     changed = with_codec(changed, tmp_path / "codec")
+    for stage in ("polish", "tune"):
+        with pytest.raises(ModelError, match=rf"^codec\.{stage}: .* shards have none") as caught:
+            Pipeline(changed, tmp_path / "work", Workers()).run()
+        assert caught.value.param == f"codec.{stage}"
+        changed = replace(changed, codec=replace(changed.codec, **{stage: None}))
+    assert not (tmp_path / "work").exists()
     with pytest.raises(ModelError, match=r"data\.weights\.tom: no speaker 'tom' in the corpus; there are: kim"):
         Pipeline(replace(changed, data=replace(changed.data, weights={"tom": 2.0})), tmp_path / "work", Workers()).run()
     folder = Pipeline(changed, tmp_path / "work", Workers()).run()
@@ -218,6 +225,26 @@ def test_a_recipe_on_shards_ends_in_a_voice(recipe: Recipe, tmp_path: Path) -> N
     Codec(replace(recipe.codec.config, dimension=4)).save(tmp_path / "narrow")
     with pytest.raises(ModelError, match=r"latent_dim is 8, the codec's latents have 4"):
         Pipeline(with_codec(changed, tmp_path / "narrow"), tmp_path / "again", Workers()).run()
+
+
+def test_a_codec_that_is_given_is_polished_and_tuned_as_the_recipe_says(recipe: Recipe, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    Codec(recipe.codec.config).save(tmp_path / "given")
+    stages, said, work = set[str](), list[str](), tmp_path / "work"
+    changed = with_codec(recipe, tmp_path / "given")
+    folder = Pipeline(changed, work, Workers(), said.append, progress=lambda *told: stages.add(told[0])).run()
+    assert stages == {"corpus", "codec-polished", "codec-tuned"}
+    assert load_bundle(str(folder)).codec.config.residual_layers_of_decoder == 2
+    # The recipe's weights show an utterance more than once; it is replaced by samples once.
+    assert f"{len(np.load(work / 'latents.npy'))} samples of the network" in said
+    folders = [tmp_path / "given", *(work / name for name in ("codec", "codec-polished", "codec-tuned"))]
+    codecs = [Codec.load(path) for path in folders]
+    wave = torch.randn(1, 1, 1600, generator=torch.Generator().manual_seed(0)) / 10
+    latents = codecs[0].encode_unquantised(wave)
+    for codec in codecs[1:]:  # what the network learns stays as it is; weights that are read back are rounded
+        torch.testing.assert_close(codec.encode_unquantised(wave), latents, atol=1e-5, rtol=1e-4)
+    heard = [codec.decode(latents) for codec in codecs]
+    assert [torch.allclose(*pair, atol=1e-5) for pair in pairwise(heard)] == [True, False, False]
 
 
 def test_data_by_a_path_and_recipes_by_name(recipe: Recipe, tmp_path: Path) -> None:
