@@ -15,7 +15,7 @@ import torch
 from sled_tts.model.sled import Sled
 from sled_tts.model.training.batches import Batch, Corpus, collate
 from sled_tts.model.training.losses import condition_states
-from sled_tts.model.training.pairing import PairedBatches, Pairing
+from sled_tts.model.training.pairing import Pairing, each_once
 from sled_tts.model.training.resume import write_atomically
 
 # The mildest noise a sample is drawn with, of the trained one: voices may be served with less than all of it.
@@ -34,13 +34,9 @@ def write_aligned_samples(
     whole = corpus.latents[:]
     samples = np.array(whole, dtype=np.float16)
     device = model.cos.device
-    batches = PairedBatches(corpus, positions, prompts, seed)
     torch.manual_seed(seed)
-    rng, index, left = np.random.default_rng(seed), 0, len(corpus.items)
-    made = 0
-    while left > 0:  # an epoch holds every utterance once
-        _, pairs = batches[index]
-        index, left = index + 1, left - len(pairs)
+    rng, made = np.random.default_rng(seed), 0
+    for pairs in each_once(corpus, positions, prompts, seed):
         utterances = [corpus.utterance(item, prompt=prompt) for prompt, item in pairs]
         batch = collate(utterances, left_pad_text=not model.config.is_streaming)
         found = _samples(model, batch.to(device), rng).cpu().numpy()

@@ -19,7 +19,7 @@ from sled_tts.model.training.batches import Batch, Corpus, collate
 from sled_tts.model.training.loop import SledTraining, train_sled
 from sled_tts.model.training.losses import condition_states, energy_distance
 from sled_tts.model.training.metric import Spread, energy_metric, measure_spread
-from sled_tts.model.training.pairing import Pairing
+from sled_tts.model.training.pairing import PairedBatches, Pairing, each_once
 from sled_tts.model.training.synthetic import CorpusItem
 from tests.model.factories import tiny
 
@@ -147,6 +147,17 @@ def test_every_utterance_is_replaced_by_samples_and_nothing_else(corpus: Corpus,
     assert (samples[inside] != truth[inside]).any(axis=1).all()
     write_aligned_samples(model, corpus, tmp_path / "again.npy", prompts=Pairing(0.8, 40), positions=200, seed=3)
     assert np.array_equal(np.load(tmp_path / "again.npy"), samples)
+
+
+def test_samples_are_made_once_of_each_utterance_where_a_training_weighs_speakers(corpus: Corpus) -> None:
+    pairing = Pairing(0.8, 40)
+    batches = each_once(corpus, 200, pairing, seed=3)
+    assert sorted(item.offset for batch in batches for _, item in batch) == [item.offset for item in corpus.items]
+    assert any(prompt is not None for batch in batches for prompt, _ in batch)
+    unweighted, weighted = (PairedBatches(corpus, 200, pairing, 3, weights=weights) for weights in ({}, {"A": 3.0}))
+    assert batches == [unweighted[index][1] for index in range(len(batches))]
+    drawn = [item.offset for index in range(len(batches)) for _, item in weighted[index][1]]
+    assert len(set(drawn)) < len(drawn), "a weighted epoch would not do"
 
 
 def test_samples_follow_the_recording_they_are_aligned_with(corpus: Corpus, tmp_path: Path) -> None:
