@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from sled_tts.bench.gpu_parts import PLAIN, Bench, begin, speech_rows
+from sled_tts.model.kernels.choose import eight_bits_missing
 from sled_tts.model.sled import Sled
 from sled_tts.server.engine.comparing import LatentError, latent_error
 from sled_tts.server.engine.placing import MOST_CACHE_ERROR, cache_error
@@ -16,8 +17,6 @@ from sled_tts.server.engine.runner import SledRunner
 # Largest error that still counts as right, relative to what is computed.
 ATTENTION_LIMITS = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 FP32_LIMIT, BF16_LIMIT = 2e-3, 0.1
-# From here on GPUs convert e4m3 themselves; Triton compiles it for no older ones.
-E4M3_CAPABILITY = (8, 9)
 
 
 def check_attention(bench: Bench) -> list[dict[str, Any]]:
@@ -87,14 +86,6 @@ def check_latents(bench: Bench) -> list[dict[str, Any]]:
     )
     results.append(check_eight_bits(bench, served))
     return results
-
-
-def eight_bits_missing(kernels: str, capability: tuple[int, int] | None) -> str | None:
-    """Why 8-bit keys and values cannot run on a GPU of this compute capability (None: no GPU), None where they can."""
-    if kernels != "triton" or capability is None or capability >= E4M3_CAPABILITY:
-        return None
-    have, need = (".".join(map(str, pair)) for pair in (capability, E4M3_CAPABILITY))
-    return f"Triton's kernels need compute capability {need} for e4m3, this GPU has {have}"
 
 
 def check_eight_bits(bench: Bench, served: Sled) -> dict[str, Any]:

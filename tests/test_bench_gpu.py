@@ -16,6 +16,7 @@ from sled_tts.bench import gpu, gpu_checks, gpu_load
 from sled_tts.bench.cli import app
 from sled_tts.bench.gpu_load import Heard
 from sled_tts.bench.gpu_parts import PLAIN, Bench
+from sled_tts.model.kernels.choose import eight_bits_missing
 
 
 @pytest.fixture
@@ -95,11 +96,11 @@ def test_what_a_machine_cannot_run_is_told_with_its_reason() -> None:
     row = eight_bits(NotImplementedError("no e4m3 here"))
     assert gpu.wrong({"latents_right": [row]}) == []
     assert gpu.not_run({"latents_right": [row]}) == ["8-bit keys and values against those served: no e4m3 here"]
-    assert gpu_checks.eight_bits_missing("triton", (8, 0)) == (
+    assert eight_bits_missing("triton", (8, 0)) == (
         "Triton's kernels need compute capability 8.9 for e4m3, this GPU has 8.0"
     )
     able: list[tuple[str, tuple[int, int] | None]] = [("triton", (8, 9)), ("triton", (9, 0)), ("torch", (8, 0))]
-    assert [gpu_checks.eight_bits_missing(*each) for each in (*able, ("torch", None))] == [None] * 4
+    assert [eight_bits_missing(*each) for each in (*able, ("torch", None))] == [None] * 4
 
 
 def test_a_listener_who_waits_for_a_late_chunk_is_counted_once() -> None:

@@ -18,6 +18,9 @@ from sled_tts.model.layers import rotary_table
 
 log = logging.getLogger(__name__)
 
+# From here on GPUs convert e4m3 themselves; Triton compiles it for no older ones.
+E4M3_CAPABILITY = (8, 9)
+
 
 class KernelChoice(StrEnum):
     """`auto` takes Triton on a GPU if it works there."""
@@ -57,12 +60,15 @@ def choose_kernels(
 ) -> Kernels:
     """The kernels for activations of `dtype` on `device`, 8-bit keys and values included with `kv8`.
 
-    A log line says why Triton's were not taken. Raises ConfigError when they were asked for and do not work.
+    A log line says why Triton's were not taken, such as a GPU too old for their 8-bit keys and values; plain torch
+    has no such limit. Raises ConfigError when they were asked for and do not work.
     """
     device = torch.device(device)
     if wanted is KernelChoice.TORCH or (wanted is KernelChoice.AUTO and device.type != "cuda"):
         return PLAIN
     try:
+        if kv8 and device.type == "cuda":
+            _require_e4m3(torch.cuda.get_device_capability(device))
         made = triton_kernels()
         _try(made, device, dtype, kv8)
     except Exception as error:
@@ -71,6 +77,20 @@ def choose_kernels(
         log.warning("Triton's kernels do not work on %s, plain torch takes over: %s", device, error)
         return PLAIN
     return made
+
+
+def eight_bits_missing(kernels: str, capability: tuple[int, int] | None) -> str | None:
+    """Why `kernels` cannot hold keys and values in 8 bits on a GPU of this compute capability (None: no GPU), None
+    where they can."""
+    if kernels != "triton" or capability is None or capability >= E4M3_CAPABILITY:
+        return None
+    have, need = (".".join(map(str, pair)) for pair in (capability, E4M3_CAPABILITY))
+    return f"Triton's kernels need compute capability {need} for e4m3, this GPU has {have}"
+
+
+def _require_e4m3(capability: tuple[int, int]) -> None:
+    if (reason := eight_bits_missing("triton", capability)) is not None:
+        raise RuntimeError(reason)
 
 
 @torch.inference_mode()

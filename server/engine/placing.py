@@ -57,7 +57,8 @@ def place_runner(
     """A runner for the device the model is on, ready for its first request: graphs captured, kernels tried.
 
     Raises ConfigError when Triton's kernels are asked for where they do not work, and when 8-bit keys and values
-    (`sled.cache_dtype`) change latents by more than `MOST_CACHE_ERROR`.
+    (`sled.cache_dtype`) do not work or change latents by more than `MOST_CACHE_ERROR`. A GPU too old for Triton's
+    kernels on them gets plain torch, with a line in the log.
     """
     device = sled.cos.device
     wanted, kv8 = KernelChoice(kernels), sled.cache_dtype is EIGHT_BITS
@@ -81,8 +82,12 @@ def place_runner(
 
 
 def check_cache(make: Callable[[int, int], DeviceRunner], sled: Sled) -> LatentError:
-    """Raise ConfigError unless this checkpoint bears 8-bit keys and values."""
-    error = cache_error(make, sled)
+    """Raise ConfigError unless this device has 8-bit keys and values and this checkpoint bears them."""
+    try:
+        error = cache_error(make, sled)
+    except NotImplementedError as missing:  # torch has an operator of e4m3 for other devices only
+        why = f"8-bit keys and values do not work on {sled.cos.device}: {missing}"
+        raise ConfigError(why, param="kv_precision") from missing
     log.info("8-bit keys and values change latents by %.3f (worst frame %.3f)", error.overall, error.worst_frame)
     if not error.overall <= MOST_CACHE_ERROR:
         raise ConfigError(

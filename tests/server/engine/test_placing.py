@@ -64,6 +64,27 @@ def test_plain_torch_takes_over_where_triton_cannot_run(caplog: pytest.LogCaptur
     assert caught.value.param == "kernels"
 
 
+def test_eight_bits_on_a_gpu_too_old_for_tritons_run_on_plain_torch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    assert choose_kernels("cuda", torch.bfloat16, kv8=True) is PLAIN
+    reason = "plain torch takes over: Triton's kernels need compute capability 8.9 for e4m3, this GPU has 8.0"
+    assert reason in caplog.text
+    with pytest.raises(ConfigError, match=r"need compute capability 8\.9") as caught:
+        choose_kernels("cuda", torch.bfloat16, KernelChoice.TRITON, kv8=True)
+    assert caught.value.param == "kernels"
+
+
+def test_eight_bits_without_an_operator_for_them_are_refused() -> None:
+    def make(slots: int, positions: int) -> DeviceRunner:
+        raise NotImplementedError("no e4m3 here")
+
+    with pytest.raises(ConfigError, match="do not work on cpu: no e4m3 here") as caught:
+        check_cache(make, parts()[0])
+    assert caught.value.param == "kv_precision"
+
+
 def test_the_gate_lets_good_caches_pass_and_keeps_bad_ones_out(monkeypatch: pytest.MonkeyPatch) -> None:
     sled, codec, mean, std = parts()
 
