@@ -1,35 +1,32 @@
 """The loop: take commands, choose streams, step them together, decode what is due, hand out events.
 
-Everything here runs on one thread; other threads only `post` commands. No asyncio, no torch.
+Everything here runs on one thread; other threads only `post` commands, which `inbox` applies. Which streams are live,
+and how they end, is in `roster`. No asyncio, no torch.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sled_tts.server.engine.chunks import ChunkPolicy
-from sled_tts.server.engine.commands import Admit, Cancel, Command, Release, Wake
+from sled_tts.server.engine.commands import Command
 from sled_tts.server.engine.delivery import Delivery, engine_error
+from sled_tts.server.engine.inbox import Inbox
 from sled_tts.server.engine.limits import FrameBudget
 from sled_tts.server.engine.pipeline import Launched, device_of
-from sled_tts.server.engine.request import (
-    Failed,
-    FinishReason,
-    Terminal,
-    TextStarved,
-)
+from sled_tts.server.engine.request import Failed, FinishReason, TextStarved
+from sled_tts.server.engine.roster import Roster
 from sled_tts.server.engine.scheduler import Policy
 from sled_tts.server.engine.slots import SlotPool
 from sled_tts.server.engine.stats import EngineStats
 from sled_tts.server.engine.streams import Readiness, Stream
 from sled_tts.server.engine.work import RowOutcome, StepRunner
-from sled_tts.server.errors import EngineError, NotReadyError, SlowReaderError
+from sled_tts.server.errors import EngineError, SlowReaderError
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +44,6 @@ class Engine:
     clock: Callable[[], float] = time.perf_counter
     slow_reader_timeout_s: float = 60.0
     flush: Callable[[], None] = lambda: None
-    streams: dict[int, Stream] = field(default_factory=dict, init=False)
-    inbox: queue.SimpleQueue[Command] = field(default_factory=queue.SimpleQueue, init=False)
 
     def __post_init__(self) -> None:
         self.info = self.runner.info
@@ -56,18 +51,23 @@ class Engine:
         self.stats = EngineStats(self.info.slots, stream_bytes=self.info.stream_bytes)
         self.device = device_of(self.runner)
         self.delivery = Delivery(self.runner, self.device, self.chunks, self.stats, self.clock)
+        self.roster = Roster(self.runner, self.pool, self.delivery, self.stats)
+        self.inbox = Inbox(self.roster, self.budget, self.clock)
         self._launched: deque[Launched] = deque()
-        self._ending: list[Stream] = []
-        self._arrivals = 0
         self._settled_at = -math.inf
 
     def post(self, command: Command) -> None:
         """Any thread: queue a command. Never blocks; bounded by slots and by each session's text limit."""
-        self.inbox.put(command)
+        self.inbox.post(command)
+
+    @property
+    def streams(self) -> dict[int, Stream]:
+        """All that are live, by slot."""
+        return self.roster.streams
 
     def step(self) -> bool:
         """One turn of the loop; False when no stream could run and nothing was under way."""
-        self._take_commands()
+        self.inbox.take()
         try:
             runnable = self._runnable()
             self.stats.runnable = len(runnable)
@@ -78,7 +78,7 @@ class Engine:
             lag = self.device.lag if chosen else 0
             self._settle(lag)
             # Decodes are heard as soon as they are done; a few may take longer than a step.
-            self._hear(_DECODES_UNDER_WAY if lag else 0)
+            self.roster.hear(_DECODES_UNDER_WAY if lag else 0)
         finally:
             self.stats.in_use = self.pool.in_use
             self.flush()
@@ -94,7 +94,7 @@ class Engine:
         while not stopping():
             try:
                 if not self.step() and not stopping():
-                    self._sleep(idle_s)
+                    self.inbox.sleep(idle_s)
             except Exception as error:
                 log.exception("the engine loop failed; every stream is ended")
                 self.fail_all(engine_error(error))
@@ -102,72 +102,12 @@ class Engine:
                     raise
                 faulted_at = self.stats.steps
 
-    def _sleep(self, seconds: float) -> None:
-        try:
-            command = self.inbox.get(timeout=seconds)
-        except queue.Empty:
-            return
-        self._apply(command)
-
     def fail_all(self, error: Exception) -> None:
         """End every stream, and every request still in the inbox, with an error."""
-        self._take_commands(admit=False, refusal=error)
+        self.inbox.take(refusal=error)
         self._launched.clear()
-        self._ending.clear()
-        self.delivery.forget()
-        for stream in list(self.streams.values()):
-            self._end(stream, Failed(error))
+        self.roster.fail_all(error)
         self.flush()
-
-    def _take_commands(self, admit: bool = True, refusal: Exception | None = None) -> None:
-        while True:
-            try:
-                command = self.inbox.get_nowait()
-            except queue.Empty:
-                return
-            if isinstance(command, Admit) and not admit:
-                if not command.leased:
-                    self.pool.release(command.slot)
-                command.outlet.emit(Failed(refusal or NotReadyError("the engine is not taking requests")))
-            else:
-                self._apply(command)
-
-    def _apply(self, command: Command) -> None:
-        if isinstance(command, Admit):
-            self._admit(command)
-            return
-        if isinstance(command, Wake):
-            return
-        if isinstance(command, Release):
-            if (held := self.streams.get(command.slot)) is not None:
-                self._finish(held, FinishReason.CANCELLED)
-            self.pool.release(command.slot)
-            return
-        stream = self.streams.get(command.slot)
-        # The stream may have ended, and its slot gone to another, while this command was under way.
-        if stream is None or stream.outlet is not command.outlet:
-            return
-        if isinstance(command, Cancel):
-            self._finish(stream, FinishReason.CANCELLED)
-            return
-        try:
-            stream.push(command.ids, command.final, self.clock())
-        except Exception as error:
-            self._end(stream, Failed(error))
-
-    def _admit(self, command: Admit) -> None:
-        request = command.request
-        stream = Stream(request, command.slot, self._arrivals, self.info, self.budget, command.outlet, command.leased)
-        self._arrivals += 1
-        self.streams[command.slot] = stream
-        self.stats.admitted += 1
-        try:
-            self.runner.open(command.slot, request)
-            if request.token_ids is not None:
-                stream.push(request.token_ids, True, self.clock())
-        except Exception as error:
-            log.exception("request %s could not be opened", request.request_id)
-            self._end(stream, Failed(error))
 
     def _runnable(self) -> list[Stream]:
         now = self.clock()
@@ -178,7 +118,7 @@ class Engine:
             if not stream.outlet.check_room():
                 if stream.unread_for(now) > self.slow_reader_timeout_s:
                     error = SlowReaderError(f"no audio was read for {self.slow_reader_timeout_s:g} s")
-                    self._end(stream, Failed(error))
+                    self.roster.end(stream, Failed(error))
                 continue
             stream.blocked_since = None
             readiness = stream.advance()
@@ -190,7 +130,7 @@ class Engine:
             elif stream.under_way:
                 continue
             elif readiness is Readiness.EXHAUSTED:
-                self._finish(stream, FinishReason.LENGTH)
+                self.roster.finish(stream, FinishReason.LENGTH)
             else:
                 self._starve(stream)
         return runnable
@@ -227,7 +167,7 @@ class Engine:
         self.stats.step_errors += 1
         for stream in streams:
             if not stream.over:
-                self._end(stream, Failed(engine_error(error)))
+                self.roster.end(stream, Failed(engine_error(error)))
 
     def _settle(self, leave: int) -> None:
         """Take in the outcomes of all launched steps but the last `leave`."""
@@ -246,7 +186,7 @@ class Engine:
             if stream.over or stream.ending is not None:  # one frame too many
                 continue
             if outcome is RowOutcome.INVALID:
-                self._end(stream, Failed(EngineError("the model produced numbers that are not finite")))
+                self.roster.end(stream, Failed(EngineError("the model produced numbers that are not finite")))
                 continue
             said = stream.frames
             reason = stream.sampled(outcome)
@@ -254,8 +194,8 @@ class Engine:
                 stream.noticed(self.runner.looked(stream.slot))
             live.append(stream)
             if reason is not None:
-                self._close(stream, reason)
-        self._decode(live)
+                self.roster.close(stream, reason)
+        self.roster.decode(live)
         now = self.clock()
         for stream in live:
             stream.busy_s += now - (stream.ready_since if stream.ready_since is not None else step.began)
@@ -267,48 +207,3 @@ class Engine:
         self.stats.rows += len(step.streams)
         self.stats.busy_s += took
         self.stats.step_time.observe(took)
-
-    def _decode(self, streams: Sequence[Stream]) -> None:
-        self._decode_failed(self.delivery.launch(streams))
-
-    def _decode_failed(self, failed: Sequence[tuple[Stream, EngineError]]) -> None:
-        for stream, error in failed:
-            if not stream.over:  # several of its decodes may have failed
-                self._end(stream, Failed(error))
-
-    def _hear(self, leave: int) -> None:
-        """Hand out what has been decoded, then end the streams that have no more to come."""
-        self._decode_failed(self.delivery.collect(leave))
-        waiting, self._ending = self._ending, []
-        for stream in waiting:
-            if stream.over:
-                continue
-            if stream.decoding or stream.ending is None:
-                self._ending.append(stream)
-            else:
-                self._end(stream, self.delivery.summary(stream, stream.ending))
-
-    def _close(self, stream: Stream, reason: FinishReason) -> None:
-        """Nothing more will be said; the stream ends when all that was said has been heard."""
-        stream.ending = reason
-        self._ending.append(stream)
-
-    def _finish(self, stream: Stream, reason: FinishReason) -> None:
-        """End a stream outside a step; what it has said and not yet decoded is delivered unless cancelled."""
-        if reason is FinishReason.CANCELLED:
-            self._end(stream, self.delivery.summary(stream, reason))
-            return
-        self._close(stream, reason)
-        self._decode([stream])
-
-    def _end(self, stream: Stream, event: Terminal) -> None:
-        """Free the slot first: whoever hears the end may start the next utterance at once."""
-        del self.streams[stream.slot]
-        stream.over = True
-        try:
-            self.runner.close(stream.slot)
-        finally:
-            if not stream.leased:
-                self.pool.release(stream.slot)
-            self.stats.ended(event)
-            stream.outlet.emit(event)
