@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
-from sled_tts.model.following import AlignmentHeads, TextWatch, Watched
+from sled_tts.model.following import AlignmentHeads
 from sled_tts.model.kernels.choose import PLAIN, Kernels
 from sled_tts.model.sled import Sled
 from sled_tts.server.engine.columns import Counters, Pack
 from sled_tts.server.engine.device_codec import DeviceCodec, Waves
 from sled_tts.server.engine.graphs import Sizes, StepGraphs
+from sled_tts.server.engine.looks import Looks
 from sled_tts.server.engine.packed import PackedNetwork
 from sled_tts.server.engine.prefix import Prefix, PrefixCache
 from sled_tts.server.engine.request import Float32, SynthesisRequest
@@ -83,18 +83,15 @@ class DeviceRunner:
         self.lanes = Lanes(self.device)
         turns = lag + 2
         graphed = self.device.type == "cuda" if graphed is None else graphed
-        # Eight-bit keys would have to be scaled back first: where they are, nobody looks.
-        self._alignment = None if self.state.cache.scales else alignment
-        self._text_at: dict[int, list[int]] = {}
-        self._looked: dict[int, Float32] = {}
         self.network = PackedNetwork(sled, self.state, kernels, alignment.layer if alignment else 0)
+        # Eight-bit keys would have to be scaled back first: where they are, nobody looks.
+        self._looks = Looks(None if self.state.cache.scales else alignment, self.network, slots, self.lanes)
         sizes = Sizes(slots, held, kernels.live_only)
         self.graphs = StepGraphs(self.network, sizes, self.lanes, graphed)
         channels = config.generator.noise_channels
         self._noise = Upload((slots, NOISE_BLOCK, channels), torch.float32, self.lanes, turns)
         self._redrawn = Upload((slots,), torch.long, self.lanes, turns)
         self._codes = Download(torch.int32, slots, self.lanes)
-        self._looks = Download(torch.float32, slots * 64, self.lanes)
         self.speech = DeviceCodec(codec, self.state.latents, self._mean, self._std, self.lanes, graphed)
         self._info = runner_info(sled, codec, slots, held)
         self.lag = lag
@@ -131,10 +128,7 @@ class DeviceRunner:
                 state.latents[slot, : request.prompt.frames] = (prompt - self._mean) / self._std
                 state.filled[slot] = request.prompt.frames
         self.speech.reset(slot)
-        self._text_at.pop(slot, None)
-        self._looked.pop(slot, None)
-        if request.follow_text and self._alignment is not None:
-            self._text_at[slot] = []
+        self._looks.open(slot, request.follow_text)
         if (block := PromptWork.of(slot, request, self._info)) is not None:
             self._enter_prompt(block)
 
@@ -165,7 +159,7 @@ class DeviceRunner:
         """Nothing to undo: opening a slot resets all that it holds."""
 
     def looked(self, slot: int) -> Float32 | None:
-        return self._looked.get(slot)
+        return self._looks.found.get(slot)
 
     def step(self, rows: Sequence[RowWork]) -> list[RowOutcome]:
         return self.launch(rows).wait()
@@ -180,12 +174,12 @@ class DeviceRunner:
                 pack = Pack.of(part, self._counters)
                 codes, seen = self.graphs.step(pack)
                 landings.append(self._codes.start(codes[: len(part)], _outcomes))
-                looks += self._look(part, pack, seen)
+                looks += self._looks.start(part, pack, seen)
         self._advance(rows)
         for row in rows:
             self.state.used[row.slot] += 1
             self.state.filled[row.slot] += 1
-        return Outcomes(landings, looks, self._looked)
+        return Outcomes(landings, looks, self._looks.found)
 
     def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
         return self.launch_decode(work).wait()
@@ -215,25 +209,6 @@ class DeviceRunner:
         if group:
             yield group
 
-    def _look(self, rows: Sequence[RowWork], pack: Pack, seen: Tensor) -> list[Landing[dict[int, Float32]]]:
-        """Where followed slots looked in their text, asked of the layer that tells after the step."""
-        watched, slots = list[Watched](), list[int]()
-        for row, (told, *_) in zip(rows, pack.streams, strict=True):
-            if (text := self._text_at.get(row.slot)) is not None:
-                last = pack.columns[told][5]
-                past = last + 1 - len(row.conditional)
-                text += (past + k for k, column in enumerate(row.conditional) if column >= 0)
-                watched.append(Watched(told, 2 * row.slot, last, _place(text, self.device)))
-                slots.append(row.slot)
-        if not watched or self._alignment is None:
-            return []
-        watch = TextWatch(self._alignment, watched, _place)
-        layer, network = self.sled.layers[watch.layer], self.network
-        watch.see(layer, seen, self.state.cache.keys[watch.layer], network.cos, network.sin)
-        ends = np.cumsum([look.shape[0] for look in watch.looks])[:-1]
-        joined = torch.cat(watch.looks)
-        return [self._looks.start(joined, lambda flat: dict(zip(slots, np.split(flat, ends), strict=True)))]
-
     @property
     def _counters(self) -> Counters:
         return Counters(self.state.cache.lengths, self.state.filled, self.state.used)
@@ -260,10 +235,6 @@ class DeviceRunner:
         for block, new in zip(state.blocks, made.blocks, strict=True):
             block[index] = new
         state.final[index] = made.final
-
-
-def _place(numbers: Sequence[int], device: torch.device) -> Tensor:
-    return send_once(np.array(numbers, dtype=np.int64), device)
 
 
 def _outcomes(codes: Array) -> list[RowOutcome]:
