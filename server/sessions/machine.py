@@ -23,14 +23,13 @@ from sled_tts.server.engine.request import (
     TextSkipped,
     TextStarved,
     WordsSpoken,
-    WordTiming,
 )
 from sled_tts.server.engine.streams import Playback
 from sled_tts.server.errors import EmptyInputError
 from sled_tts.server.sessions.carry import carried
 from sled_tts.server.sessions.feed import Segment, SegmentFeed
-from sled_tts.server.sessions.following import TextFollower
-from sled_tts.server.sessions.timings import Pace, WordAligner
+from sled_tts.server.sessions.telling import WordTeller
+from sled_tts.server.sessions.timings import Pace
 
 _SEED_STEP = 0x9E3779B97F4A7C15
 
@@ -85,15 +84,12 @@ class UtteranceMachine:
     _flushes: deque[int] = field(default_factory=deque, init=False)
     _answered: int = field(default=0, init=False)
     _carry: Prompt | None = field(default=None, init=False)
-    _aligner: WordAligner | TextFollower | None = field(default=None, init=False)
-    _pace: Pace = field(init=False)
-    _aligned: int = field(default=0, init=False)
-    _last_start_s: float = field(default=0.0, init=False)
-    _told: list[WordTiming] = field(default_factory=list, init=False)
+    _words: WordTeller = field(init=False)
 
     def __post_init__(self) -> None:
-        self._playback = Playback(self.voice.frame_rate)
-        self._pace = Pace(self.voice.unit_s)
+        voice = self.voice
+        self._playback = Playback(voice.frame_rate)
+        self._words = WordTeller(voice.sampling_rate, voice.frame_rate, voice.text_lead_s, Pace(voice.unit_s))
 
     def next_request(self) -> SynthesisRequest | None:
         """The next segment's request, when none is active and enough of its text is there."""
@@ -107,7 +103,7 @@ class UtteranceMachine:
         prompt = self._carry or self.voice.prompt
         if prompt is None:
             segment.stand_alone()
-        self._align(segment)
+        self._begin_segment(segment)
         ids = None
         if segment.ended:
             taken, _ = segment.take()
@@ -124,7 +120,7 @@ class UtteranceMachine:
             n=voice.n,
             m=voice.m,
             keep_latents=voice.carry_frames is not None,
-            follow_text=isinstance(self._aligner, TextFollower),
+            follow_text=self._words.follows,
         )
 
     def fresh_tokens(self) -> tuple[list[int], bool] | None:
@@ -141,9 +137,7 @@ class UtteranceMachine:
             self._sequence += 1
             self._frames += event.frames
             self._samples += event.pcm.size
-            if self._aligner is not None:
-                self._note_words()
-                self._told += self._aligner.hear(event)
+            self._words.hear(event, self.active)
             return replace(event, sequence=self._sequence - 1, lead_s=lead, looks=())
         if isinstance(event, TextStarved):
             return TextStarved(self._playback.delivered)
@@ -165,8 +159,8 @@ class UtteranceMachine:
 
     def words(self) -> WordsSpoken | None:
         """Words whose audio came last, or comes next; None when there are none or nobody asked."""
-        told, self._told = self._told, []
-        return WordsSpoken(tuple(told)) if told and self.voice.timings else None
+        told = self._words.take()
+        return WordsSpoken(told) if told and self.voice.timings else None
 
     def flush(self) -> None:
         """End the open segment; `flushed` says when it and all before it have been spoken."""
@@ -204,41 +198,21 @@ class UtteranceMachine:
         self.terminal = Failed(error)
         return self.terminal
 
-    def _align(self, segment: Segment) -> None:
+    def _begin_segment(self, segment: Segment) -> None:
         voice = self.voice
-        self._aligned, self._aligner = 0, None
-        if not segment.worded or not (voice.timings or voice.carry_frames is not None):
-            return
-        begin_s = self._samples / voice.sampling_rate
-        if voice.text_lead_s is None:
-            self._aligner = WordAligner(voice.sampling_rate, self._pace, begin_s, self._last_start_s)
-        else:
-            frame_s = 1 / voice.frame_rate
-            self._aligner = TextFollower(frame_s, voice.text_lead_s, self._pace, begin_s, self._last_start_s)
-
-    def _note_words(self) -> None:
-        """What has become a whole word since the last time."""
-        if self._aligner is None or self.active is None:
-            return
-        for word in self.active.words[self._aligned :]:
-            if (token := self.active.token_of(word.at)) is None:
-                return
-            self._aligner.add(word, token)
-            self._aligned += 1
+        self._words.leave()
+        if segment.worded and (voice.timings or voice.carry_frames is not None):
+            self._words.begin(self._samples / voice.sampling_rate)
 
     def _end_segment(self, segment: Segment, event: Finished) -> None:
         """Tell the words that are left; keep the segment's end, if it is whole, for the next one to go on from."""
-        aligner, self._aligner = self._aligner, None
-        if aligner is None or event.reason is FinishReason.CANCELLED:
+        if event.reason is FinishReason.CANCELLED:
+            self._words.leave()
             return
-        for word in segment.words[self._aligned :]:
-            token = segment.token_of(word.at)
-            aligner.add(word, len(segment.ids) - 1 if token is None else token)
-        self._told += aligner.finish()
-        if aligner.told:
-            self._last_start_s = aligner.told[-1].start_s
-        limit = self.voice.carry_frames
-        if limit is None or event.latents is None or event.reason is not FinishReason.STOP or not segment.worded:
+        aligner, limit = self._words.end(segment), self.voice.carry_frames
+        if aligner is None or limit is None or event.latents is None:
+            return
+        if event.reason is not FinishReason.STOP or not segment.worded:
             return
         end = carried(aligner.told, event.latents, self.voice.frame_rate, aligner.begin_s, limit, self.feed.prompt_ids)
         self._carry = end or self._carry
