@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,7 +211,8 @@ def test_a_recipe_on_shards_ends_in_a_voice(recipe: Recipe, tmp_path: Path) -> N
         with pytest.raises(ModelError, match=rf"^codec\.{stage}: .* shards have none") as caught:
             Pipeline(changed, tmp_path / "work", Workers()).run()
         assert caught.value.param == f"codec.{stage}"
-        changed = replace(changed, codec=replace(changed.codec, **{stage: None}))
+        without: dict[str, Any] = {stage: None}
+        changed = replace(changed, codec=replace(changed.codec, **without))
     assert not (tmp_path / "work").exists()
     with pytest.raises(ModelError, match=r"data\.weights\.tom: no speaker 'tom' in the corpus; there are: kim"):
         Pipeline(replace(changed, data=replace(changed.data, weights={"tom": 2.0})), tmp_path / "work", Workers()).run()
