@@ -39,18 +39,31 @@ _TOLERATED = 0.01
 
 @dataclass
 class Reading:
-    """One long utterance as a client hears it. `told`: what the server said of words: (begin, end, start in seconds);
-    `memory`: (seconds of audio, resident MiB of the server)."""
+    """One long utterance as a client hears it. `told`: what the server said of the words sent: (begin, end, start in
+    seconds); `spoken`: all that was said of the last of them (et, cetera); `memory`: (seconds of audio, resident MiB of
+    the server)."""
 
     keep: bool
     rate: int = 0
     pcm: list[bytes] = field(default_factory=list, repr=False)
     samples: int = 0
     told: list[tuple[int, int, float]] = field(default_factory=list, repr=False)
+    spoken: list[str] = field(default_factory=list, repr=False)
     memory: list[tuple[float, float]] = field(default_factory=list)
     done: dict[str, Any] | None = None
     enough: bool = False
     interrupted: bool = False
+
+    def hear(self, word: dict[str, Any]) -> bool:
+        """Take a spoken word; whether it begins a word as it was sent, which may be read as several (etc., 42). The
+        same one said again is no part of the reading but a repetition, and counts."""
+        whole = (word["begin"], word["end"])
+        if self.told and self.told[-1][:2] == whole and word["text"] not in self.spoken:
+            self.spoken.append(word["text"])
+            return False
+        self.told.append((*whole, word["start_s"]))
+        self.spoken = [word["text"]]
+        return True
 
     @property
     def audio_s(self) -> float:
@@ -114,8 +127,8 @@ async def _listen(
             reading.rate = message["sample_rate"]
         elif message["type"] == "words":
             for word in message["words"]:
-                reading.told.append((word["begin"], word["end"], word["start_s"]))
-                room.release()
+                if reading.hear(word):
+                    room.release()
         elif message["type"] == "done":
             reading.done = message
             return

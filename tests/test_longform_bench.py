@@ -50,6 +50,18 @@ def test_pairs_are_a_segment_each_and_fit_into_one() -> None:
         assert len(f"{first} {second}") < 80
 
 
+def test_a_word_read_as_several_is_told_once_and_a_repeated_one_twice() -> None:
+    text, reading = "Steels, etc. Behind him", longtext.Reading(keep=False)
+    said = [("Steels,", 0, 7), ("et", 8, 12), ("cetera.", 8, 12), ("Behind", 13, 19), ("him", 20, 23)]
+    words = [{"text": t, "begin": b, "end": e, "start_s": 0.5 * k} for k, (t, b, e) in enumerate(said)]
+    assert [reading.hear(word) for word in words] == [True, True, False, True, True]
+    assert longtext.told_once_in_order(text, reading.told)
+    again = longtext.Reading(keep=False)
+    for word in (*words[:4], words[3], words[4]):
+        again.hear(word)
+    assert not longtext.told_once_in_order(text, again.told)
+
+
 def test_words_have_to_be_told_once_and_in_order() -> None:
     text = "one two. three "
     told = [(0, 3, 0.0), (4, 8, 0.5), (9, 14, 0.9)]
