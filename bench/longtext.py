@@ -139,7 +139,8 @@ async def _listen(
 def told_once_in_order(text: str, told: Sequence[tuple[int, int, float]]) -> bool:
     """Whether the words told are the text's, each once, in order, none earlier than the one before."""
     starts = [start for _, _, start in told]
-    return [text[begin:end] for begin, end, _ in told] == text.split() and starts == sorted(starts)
+    words = [word for word in text.split() if any(c.isalnum() for c in word)]
+    return [text[begin:end] for begin, end, _ in told] == words and starts == sorted(starts)
 
 
 def sentence_starts(sentences: Sequence[str], told: Sequence[tuple[int, int, float]]) -> list[float]:

@@ -56,6 +56,7 @@ def test_a_word_read_as_several_is_told_once_and_a_repeated_one_twice() -> None:
     words = [{"text": t, "begin": b, "end": e, "start_s": 0.5 * k} for k, (t, b, e) in enumerate(said)]
     assert [reading.hear(word) for word in words] == [True, True, False, True, True]
     assert longtext.told_once_in_order(text, reading.told)
+    assert longtext.told_once_in_order("Sick , once", [(0, 4, 0.0), (7, 11, 0.4)]), "a comma alone is no word"
     again = longtext.Reading(keep=False)
     for word in (*words[:4], words[3], words[4]):
         again.hear(word)
