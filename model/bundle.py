@@ -26,6 +26,7 @@ _EXTRA_KEYS = {
     "max_segment_chars",
     "max_frames_per_token",
     "speech_prompts",
+    "calibrate_voices",
     "speech_unit_s",
     "speech_level",
     "quantised",
@@ -43,7 +44,8 @@ class ModelExtras:
 
     `max_segment_chars`: longest text the network was trained to say in one go, None when only the position
     limit counts. `max_frames_per_token`: generation is cut, and reported as cut, beyond this rate. `speech_prompts`:
-    a streaming network was trained with prompt blocks (`interleave.prompt_block`). `speech_unit_s`: its pace, for word
+    a streaming network was trained with prompt blocks (`interleave.prompt_block`). `calibrate_voices`: what it says in
+    a cloned voice is brought nearer to the recording (`model.calibration`). `speech_unit_s`: its pace, for word
     timings (`bench/timings.py` prints it). `voices`: the first is the default.
     `noise_scale`: what its samples' noise is multiplied with; below 1 is steadier and less varied. `pitches_hz`: it
     knows speech at these constant pitches only, so recordings are re-spoken at the nearest (`model.pitch`).
@@ -59,6 +61,7 @@ class ModelExtras:
     max_segment_chars: int | None = None
     max_frames_per_token: float = 40.0
     speech_prompts: bool = False
+    calibrate_voices: bool = False
     speech_unit_s: float = 0.04
     noise_scale: float = 1.0
     pitches_hz: tuple[float, ...] = ()
@@ -92,6 +95,7 @@ class ModelExtras:
             max_segment_chars=data.get("max_segment_chars"),
             max_frames_per_token=float(data.get("max_frames_per_token", 40.0)),
             speech_prompts=bool(data.get("speech_prompts", False)),
+            calibrate_voices=bool(data.get("calibrate_voices", False)),
             speech_unit_s=float(data.get("speech_unit_s", 0.04)),
             noise_scale=float(data.get("noise_scale", 1.0)),
             pitches_hz=tuple(float(hz) for hz in data.get("pitches_hz", ())),

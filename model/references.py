@@ -8,8 +8,20 @@ import torch
 from torch import Tensor
 
 from sled_tts.model.bundle import ModelBundle
+from sled_tts.model.calibration import Calibration, match, voiced_frames
+from sled_tts.model.speaking import Line, speak_lines
 
 Float32 = npt.NDArray[np.float32]
+
+# Every sound of English comes several times.
+_SENTENCES = (
+    "Bright yellow leaves were falling on the garden path.",
+    "She thought the voyage would take about five months.",
+    "Keep the old brown shoes beside the kitchen door.",
+    "Nobody could measure how much water was left.",
+    "The young judge asked him why he had just arrived.",
+    "Our neighbour's dog chases birds for pure joy.",
+)
 
 
 def as_known(bundle: ModelBundle, wave: Float32) -> Float32:
@@ -37,3 +49,18 @@ def encode_recording(bundle: ModelBundle, wave: Float32) -> Tensor:
     codec = bundle.codec
     given = torch.from_numpy(np.ascontiguousarray(wave))[None, None].to(bundle.sled.cos.device)
     return (codec.encode(given) if bundle.extras.quantised else codec.encode_unquantised(given))[0]
+
+
+@torch.inference_mode()
+def calibrate(bundle: ModelBundle, recorded: Float32, text: str, *, cfg_scale: float = 2.0) -> Calibration:
+    """Listen to what the network makes of a voice, and return what brings it nearer; the same for the same voice.
+
+    `recorded [S, D]` are codec latents of a recording that says `text`. Blocking: some sentences are spoken, about 17
+    seconds of speech. ModelError when too little is said to tell, or when the recording leaves no room for a sentence.
+    """
+    prompt = torch.from_numpy(recorded)
+    lines = [Line(sentence, bundle.normalise(prompt), text) for sentence in _SENTENCES]
+    said = [u for u in speak_lines(bundle, lines, cfg_scale=cfg_scale, seed=0) if len(u.latents)]
+    written = [voiced_frames(bundle.denormalise(u.latents).numpy(), u.wave) for u in said]
+    heard = bundle.codec.decode(prompt[None].to(bundle.sled.cos.device))[0].cpu().numpy()
+    return match(np.concatenate([recorded[:0], *written]), voiced_frames(recorded, heard))

@@ -65,8 +65,17 @@ def _read_voice(entry: Mapping[str, Any], folder: Path | None, latent_dim: int) 
 
 def codec_fingerprint(codec: nn.Module) -> str:
     """16 hexadecimal digits that differ between codecs of different weights, wherever they run."""
+    return _fingerprint(codec.state_dict())
+
+
+def network_fingerprint(sled: nn.Module) -> str:
+    """The same for networks, by their vectors: no training leaves those as they were, and no packing changes them."""
+    return _fingerprint({name: tensor for name, tensor in sled.state_dict().items() if tensor.ndim == 1})
+
+
+def _fingerprint(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(codec.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import soxr
 
+from sled_tts.model.calibration import Calibration
 from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
-from sled_tts.model.references import as_known, encode_recording
+from sled_tts.model.references import as_known, calibrate, encode_recording
 from sled_tts.model.tuning import ThreadChoice
-from sled_tts.model.voices import codec_fingerprint
+from sled_tts.model.voices import codec_fingerprint, network_fingerprint
 from sled_tts.server.engine.bridge import EngineBridge
 from sled_tts.server.engine.chunks import ChunkPolicy
 from sled_tts.server.engine.engine import Engine
@@ -42,7 +45,7 @@ from sled_tts.server.sessions.machine import UtteranceMachine, Voice
 from sled_tts.server.sessions.reading import Reader, UnsupportedText
 from sled_tts.server.sessions.splitting import SplitPlan
 from sled_tts.server.sessions.utterance import LiveUtterance
-from sled_tts.server.voices.catalogue import Speaker, VoicePrompt
+from sled_tts.server.voices.speaker import Speaker, VoicePrompt
 
 _CONTINUED_S = 3.0
 _UNLIMITED = MemoryLimit(None)
@@ -111,6 +114,9 @@ class Voicebox:
             for voice in bundle.extras.voices
         )
         self.speaker = Speaker(bundle.name, codec, own, self.encode)
+        if bundle.extras.calibrate_voices:
+            network = f"{network_fingerprint(bundle.sled)}-{codec}"
+            self.speaker = replace(self.speaker, network=network, calibrate=self.calibrate)
 
     @property
     def mode(self) -> Mode:
@@ -174,6 +180,7 @@ class Voicebox:
             carry_frames=self.carry_frames(options.carry, prompt),
             timings=options.timings,
             unit_s=self.bundle.extras.speech_unit_s,
+            calibration=None if spoken is None else spoken.calibration,
             text_lead_s=None if self.bundle.extras.alignment is None else self.bundle.extras.alignment.lead_s,
         )
         opening = max(prompt.frames if prompt else 0, voice.carry_frames or 0)
@@ -218,6 +225,10 @@ class Voicebox:
         except ModelError as error:
             raise BadAudioError(f"the reference recording has {error}", param=param) from None
         return np.ascontiguousarray(encode_recording(self.bundle, known).float().cpu().numpy())
+
+    def calibrate(self, spoken: VoicePrompt) -> Calibration:
+        """Blocking, for seconds: what brings a cloned voice nearer to its recording (`model.references.calibrate`)."""
+        return calibrate(self.bundle, spoken.latents, spoken.text)
 
     def _require_room(self, frames: int, param: str) -> None:
         if frames > self.model.positions // 2:

@@ -35,10 +35,11 @@ from sled_tts.server.sessions.opening import OpeningUtterance
 from sled_tts.server.sessions.reading import UnsupportedText
 from sled_tts.server.sessions.utterance import LiveUtterance
 from sled_tts.server.voicebox import Voicebox
-from sled_tts.server.voices.catalogue import VoiceCatalogue, VoicePrompt
+from sled_tts.server.voices.catalogue import VoiceCatalogue
 from sled_tts.server.voices.folder import VoiceFolder
 from sled_tts.server.voices.ledger import Source
 from sled_tts.server.voices.recordings import ReferenceRules, Transcriber
+from sled_tts.server.voices.speaker import VoicePrompt
 from sled_tts.server.warming import warm_up
 
 # A voice, and what to go on from.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sled_tts.model.calibration import Calibration
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.sled import Sled
@@ -153,6 +154,13 @@ def push(engine: Engine, slot: int, heard: Listener, ids: Sequence[int], final: 
 
 def cancel(engine: Engine, slot: int, heard: Listener) -> None:
     engine.post(Cancel(slot, heard.outlet))
+
+
+def calibration(seed: int) -> Calibration:
+    """One that is heard."""
+    rng = np.random.default_rng(seed)
+    width = TINY["vae_embed_dim"]
+    return Calibration(rng.uniform(0.6, 1.7, width).astype(np.float32), rng.normal(0.0, 0.5, width).astype(np.float32))
 
 
 def run_dry(engine: Engine, limit: int = 5000) -> int:

@@ -20,7 +20,7 @@ from sled_tts.model.evaluation.arms import (
 from sled_tts.model.evaluation.distribution import Liveliness, held_out_items, spread
 from sled_tts.model.evaluation.drawing import Drawing, Panel
 from sled_tts.model.evaluation.page import Column, Page
-from sled_tts.model.evaluation.speaking import Line, speak_lines
+from sled_tts.model.speaking import Line, speak_lines
 from sled_tts.model.training.batches import Corpus, Utterance
 from sled_tts.model.training.loop import SledTraining
 

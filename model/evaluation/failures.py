@@ -17,7 +17,7 @@ from sled_tts.model.errors import ModelError
 from sled_tts.model.evaluation.judges import Wave
 from sled_tts.model.evaluation.page import Column, Page
 from sled_tts.model.evaluation.signal import inspect
-from sled_tts.model.evaluation.speaking import Line, speak_lines
+from sled_tts.model.speaking import Line, speak_lines
 
 # People speak 10 to 18 letters a second; what is said in `signal.inspect`'s terms between the silences counts.
 _FASTEST, _SLOWEST = 28.0, 5.0

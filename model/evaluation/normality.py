@@ -14,7 +14,7 @@ from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
 from sled_tts.model.evaluation.drawing import Drawing, Panel
 from sled_tts.model.evaluation.page import Column, Page
-from sled_tts.model.evaluation.speaking import Line, speak_lines
+from sled_tts.model.speaking import Line, speak_lines
 
 # Beyond this, the p-value of the test is not exact (Royston 1995), and everything is significant.
 _MOST = 5000

@@ -12,9 +12,9 @@ from torch import Tensor
 from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
 from sled_tts.model.evaluation.judges import Wave
-from sled_tts.model.evaluation.speaking import Line
 from sled_tts.model.evaluation.utterances import Utterance
 from sled_tts.model.references import as_known, encode_recording
+from sled_tts.model.speaking import Line
 
 
 class Setting(StrEnum):

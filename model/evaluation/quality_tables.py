@@ -15,8 +15,8 @@ from sled_tts.model.evaluation.judges import Wave
 from sled_tts.model.evaluation.page import Column, Page
 from sled_tts.model.evaluation.prompting import Setting, prompt_recordings, prompted_lines, through_codec
 from sled_tts.model.evaluation.scoring import SCORE_COLUMNS, Clip, Panel, measured
-from sled_tts.model.evaluation.speaking import Line, speak_lines
 from sled_tts.model.evaluation.utterances import Utterance
+from sled_tts.model.speaking import Line, speak_lines
 
 
 @dataclass(frozen=True)

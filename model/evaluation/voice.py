@@ -25,7 +25,7 @@ from sled_tts.model.evaluation.naturalness import margin, opinion
 from sled_tts.model.evaluation.prompting import through_codec
 from sled_tts.model.evaluation.recognition import ClosedSet, Wave, arctic_prompts, score
 from sled_tts.model.evaluation.signal import inspect
-from sled_tts.model.evaluation.speaking import Line, speak_lines
+from sled_tts.model.speaking import Line, speak_lines
 
 
 def speak(

@@ -24,9 +24,9 @@ from sled_tts.model.evaluation.naturalness import Clip, margin, opinion
 from sled_tts.model.evaluation.page import Column, Page
 from sled_tts.model.evaluation.prompting import through_codec
 from sled_tts.model.evaluation.sentences import arctic_prompts, new_sentences
-from sled_tts.model.evaluation.speaking import Line, speak_lines
 from sled_tts.model.evaluation.utterances import Utterance
 from sled_tts.model.references import as_known
+from sled_tts.model.speaking import Line, speak_lines
 
 _CANDIDATES = 300
 # A process takes this many sentences at a time, so that the last ones do not wait for one process.

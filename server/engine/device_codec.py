@@ -18,6 +18,7 @@ from sled_tts.model.codec.streaming import SlotState
 from sled_tts.server.engine.captured import Captured
 from sled_tts.server.engine.chunks import ChunkPolicy
 from sled_tts.server.engine.request import Float32
+from sled_tts.server.engine.state import EngineState
 from sled_tts.server.engine.transfers import Array, Download, Landing, Lanes, Upload, send_once
 from sled_tts.server.engine.work import DecodeWork
 
@@ -45,12 +46,12 @@ class Waves:
 
 
 class DeviceCodec:
-    """Decodes `latents [slots + 1, positions, D]`, the network's, in place; the last slot absorbs padding."""
+    """Decodes the latents of a state in place; its last slot absorbs padding."""
 
-    def __init__(self, codec: Codec, latents: Tensor, mean: Tensor, std: Tensor, lanes: Lanes, graphed: bool) -> None:
-        self.slots = latents.shape[0] - 1
+    def __init__(self, codec: Codec, state: EngineState, lanes: Lanes, graphed: bool) -> None:
+        self.slots = state.latents.shape[0] - 1
         self.decoder = codec.streaming_decoder(self.slots + 1)
-        self._latents, self._mean, self._std, self._lanes = latents, mean, std, lanes
+        self._state, self._lanes = state, lanes
         self._hop, self._first = codec.config.hop_length, codec.config.first_chunk_frames
         policy = ChunkPolicy(self._first)
         self._lengths = ((self._first, True), (policy.unit, False), (policy.primed_first, False))
@@ -115,7 +116,9 @@ class DeviceCodec:
 
     def enter(self, slot: int, latents: Float32) -> None:
         """Decode the codec latents `[S, D]` of a prompt, whose sound nobody hears. Call on the codec's lane."""
-        self.decoder.run(send_once(latents, self._latents.device)[None], self._send([slot], [0])[:1].clone(), True)
+        self.decoder.run(
+            send_once(latents, self._state.latents.device)[None], self._send([slot], [0])[:1].clone(), True
+        )
         self.decoder.state.fresh[slot] = False
 
     def snapshot(self, slot: int) -> SlotState:
@@ -126,7 +129,7 @@ class DeviceCodec:
 
     def latents(self, slot: int, start: int, count: int) -> Landing[Float32]:
         """Codec latents `[count, D]` of a slot. Call on the codec's lane."""
-        kept = self._latents[slot, start : start + count] * self._std + self._mean
+        kept = self._state.for_codec(slot, start, count)
         return self._pcm.start(kept.flatten(), lambda flat: flat.reshape(count, -1))
 
     def _send(self, slots: Sequence[int], starts: Sequence[int]) -> Tensor:
@@ -135,10 +138,13 @@ class DeviceCodec:
         return self._where.send(2 * len(slots))
 
     def _work(self, where: Tensor, count: int, fresh: bool) -> Callable[[], Tensor]:
+        state = self._state
+
         def work() -> Tensor:
             slots, starts = where.view(2, -1).unbind(0)
             frames = starts[:, None] + torch.arange(count, device=where.device)
-            return self.decoder.run(self._latents[slots[:, None], frames] * self._std + self._mean, slots, fresh)
+            chosen = state.latents[slots[:, None], frames]
+            return self.decoder.run(chosen * state.spread[slots, None] + state.centre[slots, None], slots, fresh)
 
         return work
 

@@ -92,7 +92,7 @@ class DeviceRunner:
         self._noise = Upload((slots, NOISE_BLOCK, channels), torch.float32, self.lanes, turns)
         self._redrawn = Upload((slots,), torch.long, self.lanes, turns)
         self._codes = Download(torch.int32, slots, self.lanes)
-        self.speech = DeviceCodec(codec, self.state.latents, self._mean, self._std, self.lanes, graphed)
+        self.speech = DeviceCodec(codec, self.state, self.lanes, graphed)
         self._info = runner_info(sled, codec, slots, held)
         self.lag = lag
         self.lanes.begin()
@@ -123,6 +123,9 @@ class DeviceRunner:
         with self.lanes.steps(after=self.speech.last_decode(slot)):
             state.scale[slot] = request.cfg_scale
             state.stop_at[slot] = stop_level(request.mode)
+            given = request.calibration
+            correction = None if given is None else send_once(given.stacked(), self.device)
+            state.relate(slot, self._mean, self._std, correction)
             if request.prompt is not None:
                 prompt = send_once(request.prompt.latents, self.device)
                 state.latents[slot, : request.prompt.frames] = (prompt - self._mean) / self._std

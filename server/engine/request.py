@@ -9,6 +9,8 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from sled_tts.model.calibration import Calibration
+
 Float32 = npt.NDArray[np.float32]
 
 
@@ -65,7 +67,8 @@ class SynthesisRequest:
     `token_ids`: the whole text, `<s>` ... `</s>`, when it is known at submission (offline checkpoints need it so);
     None when tokens will arrive through the handle. `n`, `m`: pacing of a streaming checkpoint, None for its own.
     `max_frames`: bound on new frames, None for a bound that follows the text length (see `limits.FrameBudget`).
-    `prompt`: reference speech whose transcript opens the text; its samples are not part of the output.
+    `prompt`: reference speech whose transcript opens the text; its samples are not part of the output. `calibration`:
+    what brings the speech nearer to its voice on the way to the codec.
     `keep_latents`: `Finished` brings what was said, for another request to go on from. `follow_text`: chunks say where
     the network looked in the tokens, if its checkpoint names the heads that tell.
     """
@@ -81,6 +84,7 @@ class SynthesisRequest:
     m: int | None = None
     keep_latents: bool = False
     follow_text: bool = False
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:

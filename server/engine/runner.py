@@ -77,6 +77,9 @@ class SledRunner:
         state.stop_at[slot] = stop_level(request.mode)
         state.filled[slot] = 0
         self._text_at.pop(slot, None)
+        given = request.calibration
+        correction = None if given is None else torch.from_numpy(given.stacked()).to(self.device)
+        state.relate(slot, self._mean, self._std, correction)
         if request.prompt is not None:
             prompt = torch.from_numpy(request.prompt.latents).to(self.device)
             state.latents[slot, : request.prompt.frames] = (prompt - self._mean) / self._std
@@ -135,14 +138,13 @@ class SledRunner:
 
     @torch.inference_mode()
     def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
-        chunks = [self.state.latents[w.slot, w.start : w.start + w.count] * self._std + self._mean for w in work]
+        chunks = [self.state.for_codec(w.slot, w.start, w.count) for w in work]
         waves = self.decoder.decode(chunks, [w.slot for w in work], [w.final for w in work])
         return [wave.numpy() for wave in waves]
 
     @torch.inference_mode()
     def latents(self, slot: int, start: int, count: int) -> Float32:
-        kept = self.state.latents[slot, start : start + count] * self._std + self._mean
-        held: Float32 = kept.float().cpu().numpy()
+        held: Float32 = self.state.for_codec(slot, start, count).float().cpu().numpy()
         return held
 
     def _forward(self, rows: Sequence[RowWork]) -> tuple[Tensor, Tensor, Tensor]:

@@ -25,11 +25,14 @@ class EngineState:
     """`latents [slots, positions, D]` are normalised, the prompt's first, `filled` of them valid a slot.
 
     Slot s owns cache rows 2s (conditional) and 2s + 1 (guidance); the last cache row absorbs padding.
+    `spread`, `centre` `[slots, D]` turn a slot's latents into the codec's: `latents * spread + centre`.
     `blocks[i] [slots, NOISE_BLOCK, 3W]` and `final [slots, NOISE_BLOCK, 2W]` hold modulation, `used` of it spent.
     """
 
     cache: KVCache
     latents: Tensor
+    spread: Tensor
+    centre: Tensor
     blocks: list[Tensor]
     final: Tensor
     scale: Tensor
@@ -61,6 +64,8 @@ class EngineState:
         return cls(
             cache=KVCache([cache_layer() for _ in layers], [cache_layer() for _ in layers], [0] * rows),
             latents=torch.zeros(slots, positions, config.latent_dim, device=device),
+            spread=torch.ones(slots, config.latent_dim, device=device),
+            centre=torch.zeros(slots, config.latent_dim, device=device),
             blocks=[block(3 * width) for _ in range(config.generator.depth)],
             final=block(2 * width),
             scale=torch.ones(slots, device=device),
@@ -81,6 +86,17 @@ class EngineState:
         if held == 1:  # a scale for each head of each position
             kv += 2 * 2 * config.num_hidden_layers * config.num_attention_heads * positions * 4
         return kv + 4 * positions * config.latent_dim + noise
+
+    def relate(self, slot: int, mean: Tensor, std: Tensor, correction: Tensor | None) -> None:
+        """Say how a slot's latents become the codec's: by `mean`, `std` `[D]`, then by scale and shift, `[2, D]`."""
+        if correction is None:
+            self.spread[slot], self.centre[slot] = std, mean
+        else:
+            self.spread[slot], self.centre[slot] = std * correction[0], mean * correction[0] + correction[1]
+
+    def for_codec(self, slot: int, start: int, count: int) -> Tensor:
+        """Frames `[start, start + count)` of a slot as codec latents `[count, D]`."""
+        return self.latents[slot, start : start + count] * self.spread[slot] + self.centre[slot]
 
     @property
     def padding_row(self) -> int:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from sled_tts.server.engine.request import Float32
 from sled_tts.server.errors import ConflictError, InvalidParameterError, UnsupportedError, VoiceNotFoundError
@@ -17,6 +17,7 @@ from sled_tts.server.voices.entry import VoiceEntry
 from sled_tts.server.voices.folder import Scan, VoiceFolder
 from sled_tts.server.voices.ledger import CloneLedger
 from sled_tts.server.voices.recordings import ReferenceRules, Transcriber, read_reference
+from sled_tts.server.voices.speaker import Speaker, VoicePrompt, calibrated
 
 log = get_logger(__name__)
 
@@ -28,28 +29,6 @@ OPENAI_NAMES = (
 MAX_NAME, MAX_NOTE = 64, 1000
 _CACHED_PROMPTS = 64
 _PLAIN = Voice(DEFAULT, "Default", VoiceKind.BUILT_IN, description="What the checkpoint speaks with by itself.")
-
-
-@dataclass(frozen=True)
-class VoicePrompt:
-    """What a network goes on from: `latents [S, D]`, the codec's, fp32, and what they say."""
-
-    text: str = field(repr=False)
-    latents: Float32 = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Speaker:
-    """What a loaded checkpoint has to do with voices.
-
-    `codec` tells codecs with different latents apart; `encode` is blocking: a recording to latents `[S, D]`, errors
-    naming its second argument. The first of `own` is the default; without any it speaks without a prompt.
-    """
-
-    model: str
-    codec: str
-    own: tuple[tuple[Voice, VoicePrompt], ...]
-    encode: Callable[[Reference, str], Float32] = field(repr=False)
 
 
 class VoiceCatalogue:
@@ -115,6 +94,7 @@ class VoiceCatalogue:
         )
         folder.add(entry, reference.pcm, latents)
         log.info("voice added", voice=entry.id, seconds=entry.seconds)
+        self._make_ready(entry.id)
         return entry.voice
 
     def rename(self, voice_id: str, name: str) -> Voice:
@@ -159,19 +139,22 @@ class VoiceCatalogue:
         """Whether `prompt` has nothing to read and nothing to encode. Raises VoiceNotFoundError."""
         voice = self.resolve(name)
         with self._lock:
-            return voice.kind is not VoiceKind.CLONED or (voice.id, self._speakers[model].codec) in self._prompts
+            return voice.kind is not VoiceKind.CLONED or (voice.id, model) in self._prompts
 
     def encode_stored(self) -> None:
-        """Blocking: make every cloned voice ready for every loaded codec, so that no request has to wait for it."""
+        """Blocking: make every cloned voice ready for every loaded model, so that no request has to wait for it."""
         for entry in self._scan().entries:
-            for speaker in self._by_codec().values():
-                try:
-                    self._cloned(entry.id, speaker)
-                except Exception as error:
-                    log.warning("voice cannot be used", voice=entry.id, model=speaker.model, problem=str(error))
+            self._make_ready(entry.id)
+
+    def _make_ready(self, voice_id: str) -> None:
+        for speaker in self._speakers.values():
+            try:
+                self._cloned(voice_id, speaker)
+            except Exception as error:
+                log.warning("voice cannot be used", voice=voice_id, model=speaker.model, problem=str(error))
 
     def _cloned(self, voice_id: str, speaker: Speaker) -> VoicePrompt:
-        key = (voice_id, speaker.codec)
+        key = (voice_id, speaker.model)
         with self._lock:
             if key in self._prompts:
                 self._prompts.move_to_end(key)
@@ -183,7 +166,8 @@ class VoiceCatalogue:
         def encode(pcm: Float32, rate: int) -> Float32:
             return speaker.encode(Reference(pcm, rate, entry.text), "voice")
 
-        prompt = VoicePrompt(entry.text, folder.prompt(entry, speaker.codec, encode))
+        plain = VoicePrompt(entry.text, folder.prompt(entry, speaker.codec, encode))
+        prompt = replace(plain, calibration=calibrated(speaker, folder, entry, plain))
         with self._lock:
             self._prompts[key] = prompt
             while len(self._prompts) > _CACHED_PROMPTS:

@@ -1,7 +1,8 @@
 """Cloned voices on disk, shared by any number of processes.
 
-`<folder>/<id>/` holds `voice.json`, `recording.safetensors` (`pcm [N]`, mono fp32) and, for each codec that has been
-asked for, `prompt-<codec>.safetensors` (`latents [S, D]`, fp32). A voice appears and disappears by one rename of its
+`<folder>/<id>/` holds `voice.json`, `recording.safetensors` (`pcm [N]`, mono fp32), for each codec that has been asked
+for `prompt-<codec>.safetensors` (`latents [S, D]`, fp32), and for each network that is corrected in this voice
+`calibration-<network>.safetensors` (`correction [2, D]`, fp32). A voice appears and disappears by one rename of its
 folder and changes by one replace of `voice.json`, so that a reader never sees half of it. Writers take a file lock.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -25,12 +25,12 @@ from sled_tts.server.engine.request import Float32
 from sled_tts.server.errors import ConflictError, NotReadyError, UnsupportedError, VoiceNotFoundError
 from sled_tts.server.logs import get_logger
 from sled_tts.server.voices.entry import ID_PATTERN, CorruptEntryError, VoiceEntry
+from sled_tts.server.voices.files import load_array, sweep, sync_folder, write_through
 
 log = get_logger(__name__)
 
 _META, _RECORDING = "voice.json", "recording.safetensors"
 _LOCK_TIMEOUT_S = 10.0
-_LEFTOVER_AGE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,15 @@ class VoiceFolder:
             temporary = self._aside(entry.id)
             temporary.mkdir(mode=0o700)
             try:
-                _write(temporary / _META, entry.to_json())
-                _write(temporary / _RECORDING, save({"pcm": np.ascontiguousarray(pcm, dtype=np.float32)}))
+                write_through(temporary / _META, entry.to_json())
+                write_through(temporary / _RECORDING, save({"pcm": np.ascontiguousarray(pcm, dtype=np.float32)}))
                 for codec, values in latents.items():
-                    _write(temporary / _prompt_name(codec), save({"latents": values}))
+                    write_through(temporary / _prompt_name(codec), save({"latents": values}))
                 temporary.rename(self.path / entry.id)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
-            _sync(self.path)
+            sync_folder(self.path)
 
     def change(self, voice_id: str, change: Callable[[VoiceEntry], VoiceEntry]) -> VoiceEntry:
         """Apply `change` to what is on disk at that moment. Raises VoiceNotFoundError, ConflictError."""
@@ -94,9 +94,9 @@ class VoiceFolder:
             after = replace(change(before), id=before.id)
             self._require_free(after.name, before.id)
             aside = place / f".{secrets.token_hex(4)}.tmp"
-            _write(aside, after.to_json())
+            write_through(aside, after.to_json())
             aside.replace(place / _META)
-            _sync(place)
+            sync_folder(place)
             return after
 
     def delete(self, voice_id: str) -> None:
@@ -104,7 +104,7 @@ class VoiceFolder:
         with self._writing():
             aside = self._aside(voice_id)
             self._place(voice_id).rename(aside)
-            _sync(self.path)
+            sync_folder(self.path)
         shutil.rmtree(aside, ignore_errors=True)
 
     def prompt(self, entry: VoiceEntry, codec: str, encode: Callable[[Float32, int], Float32]) -> Float32:
@@ -113,25 +113,36 @@ class VoiceFolder:
         Raises VoiceNotFoundError when it has just been deleted or its sound cannot be read.
         """
         place = self._place(entry.id)
-        kept = place / _prompt_name(codec)
+
+        def make() -> Float32:
+            try:
+                pcm = load_array(place / _RECORDING, "pcm", 1)
+            except CorruptEntryError as error:
+                raise VoiceNotFoundError(f"voice {entry.id!r} cannot be read: {error}", param="voice") from None
+            return encode(pcm, entry.rate)
+
+        return self._kept(place / _prompt_name(codec), "latents", make)
+
+    def correction(self, entry: VoiceEntry, network: str, listen: Callable[[], Float32]) -> Float32:
+        """Scale and shift `[2, D]` for a network that speaks like this voice; found, and kept, the first time."""
+        return self._kept(self._place(entry.id) / f"calibration-{network}.safetensors", "correction", listen)
+
+    def _kept(self, kept: Path, key: str, make: Callable[[], Float32]) -> Float32:
+        """What a file of a voice holds, or what `make` gives, which is then kept."""
         try:
             if kept.is_file():
-                return _load(kept, "latents", 2)
+                return load_array(kept, key, 2)
         except CorruptEntryError as error:
-            log.error("stored prompt encoded again", voice=entry.id, problem=str(error))
+            log.error("stored part of a voice made again", voice=kept.parent.name, problem=str(error))
+        made = make()
         try:
-            pcm = _load(place / _RECORDING, "pcm", 1)
-        except CorruptEntryError as error:
-            raise VoiceNotFoundError(f"voice {entry.id!r} cannot be read: {error}", param="voice") from None
-        latents = encode(pcm, entry.rate)
-        try:
-            aside = place / f".{secrets.token_hex(4)}.tmp"
-            _write(aside, save({"latents": latents}))
+            aside = kept.parent / f".{secrets.token_hex(4)}.tmp"
+            write_through(aside, save({key: made}))
             aside.replace(kept)
         except OSError as error:
-            # A read-only folder: the voice works, and is encoded again after the next start.
-            log.warning("prompt not kept", voice=entry.id, problem=str(error))
-        return latents
+            # A read-only folder: the voice works, and this is made again after the next start.
+            log.warning("part of a voice not kept", voice=kept.parent.name, file=kept.name, problem=str(error))
+        return made
 
     def _places(self) -> list[Path]:
         try:
@@ -170,7 +181,7 @@ class VoiceFolder:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             with FileLock(self.path / ".lock", timeout=_LOCK_TIMEOUT_S):
-                _sweep(self.path)
+                sweep(self.path)
                 yield
         except Timeout:
             raise NotReadyError("the voices are being changed by somebody else; try again") from None
@@ -209,41 +220,3 @@ def _read(place: Path) -> VoiceEntry | str:
     except (OSError, SafetensorError, UnicodeDecodeError) as error:
         return f"unreadable: {error}"
     return entry
-
-
-def _load(file: Path, key: str, dimensions: int) -> Float32:
-    try:
-        with safe_open(file, framework="numpy") as tensors:
-            values = np.asarray(tensors.get_tensor(key))
-    except (OSError, SafetensorError) as error:
-        raise CorruptEntryError(f"{file.name}: {error}") from None
-    if values.dtype != np.float32 or values.ndim != dimensions or not values.size or not np.isfinite(values).all():
-        raise CorruptEntryError(f"{file.name}: {key} is {values.dtype} {values.shape}")
-    return values
-
-
-def _write(file: Path, data: bytes) -> None:
-    with file.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename in it survive a loss of power, where folders can be synced."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        with suppress(OSError):
-            os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a process that died in mid-write has left."""
-    for leftover in folder.glob(".*.tmp"):
-        if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE_S:
-            shutil.rmtree(leftover, ignore_errors=True)

@@ -24,8 +24,8 @@ from sled_tts.model.evaluation.prompting import (
 )
 from sled_tts.model.evaluation.quality_tables import Protocol, figure_3, table_1, table_2
 from sled_tts.model.evaluation.scoring import Clip, Panel
-from sled_tts.model.evaluation.speaking import Line, speak_lines
 from sled_tts.model.evaluation.utterances import Utterance, read_utterances, within
+from sled_tts.model.speaking import Line, speak_lines
 from tests.model.evaluation.small import small_bundle
 
 RATE = 16_000

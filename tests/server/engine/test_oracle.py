@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from sled_tts.model.calibration import Calibration
 from sled_tts.model.generation import seeded_noise
 from sled_tts.server.engine.engine import Engine
 from sled_tts.server.engine.request import Finished, FinishReason, Float32, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.runner import SledRunner
-from tests.fakes import Listener, admit, cancel, make_engine, push, tiny_codec, tiny_runner
+from tests.fakes import Listener, admit, calibration, cancel, make_engine, push, tiny_codec, tiny_runner
 from tests.model.factories import TINY, tiny, token_ids
 
 N, M = 3, 4
@@ -48,13 +49,20 @@ class Case:
         """The transcript of a prompt that is a block of its own; empty when the text opens with it."""
         return token_ids(self.told + 1, self.seed + 100)[:-1] if self.told else []
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """Every third has one, so that calibrated streams and others share steps and take each other's slots."""
+        return calibration(self.seed) if self.seed % 3 == 2 else None
+
     def request(self, live: bool) -> SynthesisRequest:
         prompt = None
         if self.prompt:
             draw = torch.randn(self.prompt, TINY["vae_embed_dim"], generator=torch.Generator().manual_seed(self.seed))
             prompt = Prompt(draw.numpy(), tuple(self.prompt_ids))
         ids = None if live else tuple(self.ids)
-        return SynthesisRequest(str(self), self.mode, self.seed, self.cfg, self.max_frames, prompt, ids)
+        return SynthesisRequest(
+            str(self), self.mode, self.seed, self.cfg, self.max_frames, prompt, ids, calibration=self.calibration
+        )
 
 
 @cache
@@ -124,7 +132,14 @@ def oracle(case: Case) -> tuple[Float32, FinishReason, float]:
     fired = [k for k in range(case.max_frames) if k >= last_turn and steps.logits[k] >= level]
     frames = fired[0] if fired else case.max_frames
     spoken = steps.latents[:frames].float()
-    latents = (spoken if prompt is None else torch.cat([prompt, spoken])) * owner._std + owner._mean
+    latents = spoken * owner._std + owner._mean
+    before = torch.zeros(0, latents.shape[1]) if request.prompt is None else torch.from_numpy(request.prompt.latents)
+    if (found := case.calibration) is not None:
+        scale, shift = torch.from_numpy(found.stacked())
+        latents = latents * scale + shift
+        # A block is decoded as it was recorded; a prompt that opens the text, as what follows is.
+        before = before if case.told else before * scale + shift
+    latents = torch.cat([before, latents])
     pcm = (
         owner.codec.decode(latents[None])[0].numpy()[case.prompt * owner.info.hop :]
         if frames

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 from structlog.testing import capture_logs
 
+from sled_tts.model.calibration import Calibration
+from sled_tts.model.errors import ModelError
 from sled_tts.server.engine.request import Float32
 from sled_tts.server.errors import (
     ConflictError,
@@ -18,8 +22,9 @@ from sled_tts.server.errors import (
     VoiceNotFoundError,
 )
 from sled_tts.server.service import NewVoice, Reference, Voice, VoiceKind
-from sled_tts.server.voices.catalogue import OPENAI_NAMES, Speaker, VoiceCatalogue, VoicePrompt
+from sled_tts.server.voices.catalogue import OPENAI_NAMES, VoiceCatalogue
 from sled_tts.server.voices.folder import VoiceFolder
+from sled_tts.server.voices.speaker import Speaker, VoicePrompt
 from tests.server.voices.sounds import encoded, voiced
 
 SAID = "three seconds of a voice saying this"
@@ -37,6 +42,20 @@ class Model:
         )
         self.calls = 0
         self.speaker = Speaker(name, codec, own, self.encode)
+
+    def calibrated(self, network: str) -> Model:
+        """The same for a checkpoint that is corrected in cloned voices; `listened` is how often it has been heard."""
+        self.listened = 0
+
+        def listen(spoken: VoicePrompt) -> Calibration:
+            self.listened += 1
+            if self.fails:
+                raise ModelError("too few frames")
+            return Calibration(np.full(2, self.listened, np.float32), spoken.latents[0])
+
+        self.fails = False
+        self.speaker = replace(self.speaker, network=network, calibrate=listen)
+        return self
 
     def encode(self, reference: Reference, param: str) -> Float32:
         self.calls += 1
@@ -113,6 +132,60 @@ def test_a_clone_is_encoded_once_a_codec_and_kept(folder: VoiceFolder) -> None:
     again.prompt("Anna", "late")
     assert late.calls == 1
     assert one.calls + same.calls + other.calls == 2
+
+
+def test_a_clone_is_calibrated_once_a_network_and_kept(folder: VoiceFolder) -> None:
+    one, plain = Model("one", "c", "kim").calibrated("net1"), Model("plain", "c")
+    catalogue = VoiceCatalogue([one.speaker, plain.speaker], folder)
+    voice = catalogue.add(NEW)
+    assert one.listened == 1
+    assert catalogue.at_hand("Anna", "one")
+    _, prompt = catalogue.prompt("Anna", "one")
+    assert prompt is not None
+    assert prompt.calibration is not None
+    assert prompt.calibration.scale.tolist() == [1.0, 1.0]
+    assert np.array_equal(prompt.calibration.shift, prompt.latents[0])
+    for name, model in (("Anna", "plain"), ("kim", "one")):
+        _, other = catalogue.prompt(name, model)
+        assert other is not None
+        assert other.calibration is None
+    # After a restart it is read; another network of the same codec is listened to.
+    again, changed = Model("one", "c", "kim").calibrated("net1"), Model("two", "c").calibrated("net2")
+    later = VoiceCatalogue([again.speaker, changed.speaker], VoiceFolder(folder.path))
+    later.encode_stored()
+    assert (again.listened, changed.listened) == (0, 1)
+    _, kept = later.prompt(voice.id, "one")
+    assert kept is not None
+    assert kept.calibration is not None
+    assert np.array_equal(kept.calibration.stacked(), prompt.calibration.stacked())
+
+
+def test_a_voice_that_cannot_be_calibrated_speaks_without(folder: VoiceFolder) -> None:
+    model = Model("m", "c").calibrated("net")
+    model.fails = True
+    catalogue = VoiceCatalogue([model.speaker], folder)
+    with capture_logs() as logs:
+        catalogue.add(NEW)
+    assert [(line["event"], line["problem"]) for line in logs if line["log_level"] == "warning"] == [
+        ("voice not calibrated", "too few frames")
+    ]
+    _, prompt = catalogue.prompt("Anna", "m")
+    assert prompt is not None
+    assert prompt.calibration is None
+    assert not list(folder.path.glob("*/calibration-*"))
+
+
+@pytest.mark.parametrize("harm", ["garbage", "shape"])
+def test_a_spoilt_calibration_does_not_silence_a_voice(folder: VoiceFolder, harm: str) -> None:
+    VoiceCatalogue([Model("m", "c").calibrated("net").speaker], folder).add(NEW)
+    (kept,) = folder.path.glob("*/calibration-net.safetensors")
+    kept.write_bytes(b"no tensors" if harm == "garbage" else save({"correction": np.ones((3, 2), np.float32)}))
+    model = Model("m", "c").calibrated("net")
+    _, prompt = VoiceCatalogue([model.speaker], VoiceFolder(folder.path)).prompt("Anna", "m")
+    assert prompt is not None
+    # What cannot be read is found again; what has been written so, by whomever, is left out.
+    assert (prompt.calibration is not None) is (harm == "garbage")
+    assert model.listened == (1 if harm == "garbage" else 0)
 
 
 def test_edits_of_another_process_are_seen(folder: VoiceFolder) -> None:

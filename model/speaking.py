@@ -1,4 +1,4 @@
-"""Lines of text spoken in batches, each after a prompt or none, for everything that is judged here."""
+"""Lines of text spoken in batches, each after a prompt or none, for everything that is judged or calibrated."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
-from sled_tts.model.evaluation.judges import Wave
 from sled_tts.model.generation import GenerationRequest, generate, seeded_noise
+
+Wave = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

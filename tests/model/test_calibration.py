@@ -1,0 +1,94 @@
+"""Corrections of the latents that a network writes in a cloned voice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sled_tts.model.calibration import LEAST_FRAMES, Calibration, match, voiced_frames
+from sled_tts.model.checkpoint import BUILT_IN, load_bundle
+from sled_tts.model.errors import ModelError
+from sled_tts.model.references import calibrate
+
+
+def drawn(frames: int, mean: float, spread: float, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(mean, spread, (frames, 3)).astype(np.float32)
+
+
+def test_mean_and_spread_become_the_recordings() -> None:
+    written, recorded = drawn(400, 2.0, 1.0, 0), drawn(300, -1.0, 1.3, 1)
+    found = match(written, recorded)
+    corrected = written * found.scale + found.shift
+    np.testing.assert_allclose(corrected.mean(axis=0), recorded.mean(axis=0), atol=1e-4)
+    np.testing.assert_allclose(corrected.std(axis=0), recorded.std(axis=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("spread", "scale"), [(9.0, 1.7), (0.01, 0.6)])
+def test_spreads_far_apart_are_brought_together_in_part(spread: float, scale: float) -> None:
+    written, recorded = drawn(400, 0.0, 1.0, 0), drawn(400, 5.0, spread, 1)
+    found = match(written, recorded)
+    np.testing.assert_allclose(found.scale, scale)
+    np.testing.assert_allclose((written * found.scale + found.shift).mean(axis=0), recorded.mean(axis=0), atol=1e-3)
+
+
+def test_a_network_that_always_writes_the_same_is_not_divided_by_zero() -> None:
+    found = match(np.ones((400, 3), np.float32), drawn(400, 5.0, 1.0, 1))
+    assert np.isfinite(found.stacked()).all()
+
+
+def test_too_little_speech_tells_nothing() -> None:
+    for written, recorded in ((LEAST_FRAMES - 1, 400), (400, LEAST_FRAMES - 1), (0, 400)):
+        with pytest.raises(ModelError, match=f"too few.*{LEAST_FRAMES} are needed"):
+            match(drawn(written, 0.0, 1.0, 0), drawn(recorded, 0.0, 1.0, 1))
+
+
+def test_frames_that_are_nearly_silent_do_not_count() -> None:
+    latents = drawn(10, 0.0, 1.0, 0)
+    wave = np.repeat(np.where(np.arange(10) % 2, 0.1, 0.002), 8).astype(np.float32)
+    assert np.array_equal(voiced_frames(latents, wave), latents[1::2])
+
+
+def test_a_calibration_travels_as_one_array_and_is_checked() -> None:
+    found = match(drawn(400, 0.0, 1.0, 0), drawn(400, 1.0, 1.0, 1))
+    again = Calibration.unstacked(found.stacked())
+    assert np.array_equal(again.stacked(), found.stacked())
+    fine = np.ones(3, np.float32)
+    for values in (np.ones((3, 4), np.float32), np.ones(4, np.float32), np.ones((2, 4)), np.full((2, 4), np.nan, "f4")):
+        with pytest.raises(ValueError, match="calibration"):
+            Calibration.unstacked(values)
+    with pytest.raises(ValueError, match="shift of a calibration"):
+        Calibration(fine, np.ones(4, np.float32))
+
+
+def test_the_built_in_voice_is_listened_to_and_brought_nearer_to_another_one() -> None:
+    """As if a voice had been recorded whose latents lie beside those that the network writes after it."""
+    bundle = load_bundle(BUILT_IN)
+    voice = bundle.extras.voices[0]
+    given = voice.latents.float().numpy()
+    found = calibrate(bundle, given, voice.text)
+    assert found.scale.shape == (bundle.codec.config.dimension,)
+    assert np.array_equal(found.stacked(), calibrate(bundle, given, voice.text).stacked())
+    # The same speech, each latent moved: so far must it be moved back.
+    moved = calibrate(bundle, given + np.float32(0.02), voice.text)
+    assert float(np.mean(moved.shift - found.shift)) > 0
+
+
+def test_a_recording_that_fills_all_positions_leaves_no_room_to_listen() -> None:
+    bundle = load_bundle(BUILT_IN)
+    voice = bundle.extras.voices[0]
+    long = np.tile(voice.latents.float().numpy(), (9, 1))
+    with pytest.raises(ModelError, match="positions"):
+        calibrate(bundle, long, voice.text * 9)
+
+
+def test_a_network_that_says_nothing_tells_nothing() -> None:
+    bundle = load_bundle(BUILT_IN)
+    voice = bundle.extras.voices[0]
+    with torch.no_grad():
+        bundle.sled.eos_head.weight.mul_(0.0)
+    silent = replace(bundle, extras=replace(bundle.extras, max_frames_per_token=0.03))
+    with pytest.raises(ModelError, match="too few"):
+        calibrate(silent, voice.latents.float().numpy(), voice.text)
