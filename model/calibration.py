@@ -2,7 +2,7 @@
 
 A small network leans towards the voices that it was trained on most. Mean and spread of its latents over some sentences
 show by how much; undone before the codec's decoder, the rest of the voice follows. What the network reads back stays
-its own: corrected feedback made words worse (docs/voices.md).
+its own: corrected feedback made words worse (docs/decisions/0011-calibrated-voices.md).
 """
 
 from __future__ import annotations
