@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from structlog.testing import capture_logs
 
+from sled_tts.model.calibration import Calibration
 from sled_tts.model.checkpoint import ModelBundle, load_bundle
 from sled_tts.model.generation import seeded_noise
 from sled_tts.model.pitch import median_pitch
@@ -60,7 +64,7 @@ async def say(http: httpx.AsyncClient, **changes: Any) -> bytes:
     return answer.content
 
 
-def expected(bundle: ModelBundle, text: str, latents: np.ndarray) -> np.ndarray:
+def expected(bundle: ModelBundle, text: str, latents: np.ndarray, calibration: Calibration | None = None) -> np.ndarray:
     """PCM of a voice by the naive network and one offline decode: prompt ids and text ids are tokenised apart."""
     naive = NaiveSled(bundle.config.to_dict(), bundle.sled.state_dict())
     source = seeded_noise(SEED, bundle.config.generator.noise_channels)
@@ -73,7 +77,10 @@ def expected(bundle: ModelBundle, text: str, latents: np.ndarray) -> np.ndarray:
     else:
         told, ids = [], bundle.tokenizer.encode(f"{text} {TEXT}")
     steps = naive.synthesise(ids, noise, 2.0, n=n, m=m, prompt=prompt, prompt_ids=told)
-    whole = bundle.denormalise(torch.cat([prompt, steps.latents.float()]))
+    said = bundle.denormalise(steps.latents.float())
+    if calibration is not None:
+        said = said * torch.from_numpy(calibration.scale) + torch.from_numpy(calibration.shift)
+    whole = torch.cat([torch.from_numpy(latents), said])
     return bundle.codec.decode(whole[None])[0].numpy()[len(latents) * bundle.codec.config.hop_length :]
 
 
@@ -101,11 +108,21 @@ async def test_a_shipped_voice_streams_as_the_naive_network_speaks(load: Load, b
     assert len(listed) == 15
 
 
-@pytest.mark.parametrize("kind", ["offline", "blocks"])
+@pytest.fixture(scope="module")
+def calibrated_folder(block_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, corrected in cloned voices."""
+    folder = tmp_path_factory.mktemp("calibrated") / "voice"
+    shutil.copytree(block_folder, folder)
+    about = folder / "sled_tts.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"calibrate_voices": True}))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["offline", "blocks", "calibrated"])
 async def test_a_cloned_voice_speaks_as_the_naive_network_does(
-    load: Load, tmp_path: Path, offline_folder: Path, block_folder: Path, kind: str
+    load: Load, tmp_path: Path, offline_folder: Path, block_folder: Path, calibrated_folder: Path, kind: str
 ) -> None:
-    folder = offline_folder if kind == "offline" else block_folder
+    folder = {"offline": offline_folder, "blocks": block_folder, "calibrated": calibrated_folder}[kind]
     sample = encoded(np.concatenate([silence(0.8, RATE), voiced(2.0, RATE), silence(0.5, RATE)]), RATE, "FLAC")
     async with running(load(folder, voices_dir=tmp_path)) as server:
         made = await post(server.http, sample)
@@ -121,7 +138,11 @@ async def test_a_cloned_voice_speaks_as_the_naive_network_does(
     latents = VoiceFolder(tmp_path).prompt(entry, codec.stem.removeprefix("prompt-"), lambda *_: pytest.fail("again"))
     assert len(latents) * bundle.codec.config.hop_length / RATE == pytest.approx(2.2, abs=0.05)
     assert len(np.unique(latents, axis=0)) > 3
-    want = expected(bundle, SAID, latents)
+    kept = [load_file(file)["correction"] for file in (tmp_path / entry.id).glob("calibration-*")]
+    assert len(kept) == (kind == "calibrated")
+    found = [Calibration.unstacked(correction) for correction in kept]
+    want = expected(bundle, SAID, latents, *found)
+    assert all(np.abs(want - expected(bundle, SAID, latents)).max() > 1e-3 for _ in found)
     np.testing.assert_allclose(heard(stream.pcm), want, atol=1e-4)
     np.testing.assert_allclose(np.frombuffer(rest, "<i2") / 32767, want, atol=2e-4)
     assert rest != default
