@@ -20,6 +20,7 @@ from sled_tts.model.config import GeneratorConfig, SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import SPECIAL, Tokenizer, train_tokenizer
+from sled_tts.model.training.averaging import average_checkpoints
 from sled_tts.model.training.batches import Corpus, encode_corpus
 from sled_tts.model.training.codec_loop import CodecReport, CodecTraining, train_codec
 from sled_tts.model.training.display import ended_clearly, run_display
@@ -175,6 +176,18 @@ def sled(work: Work, steps: int = 6000, resume: bool = False) -> None:
     }
     save_bundle(work / "voice", model, vocabulary, Codec.load(work / "codec"), extras, dtype=torch.float16)
     typer.echo(f"wrote {work / 'voice'}")
+
+
+@app.command()
+@ended_clearly()
+def average(
+    out: Annotated[Path, typer.Argument(help="The checkpoint to write; must not be there yet.")],
+    models: Annotated[list[Path], typer.Argument(help="Checkpoints that were trained on from the same one.")],
+    weight: Annotated[list[float] | None, typer.Option(help="One for each, in order; all alike by default.")] = None,
+) -> None:
+    """Write the mean of several networks, which often speaks better than each."""
+    average_checkpoints(models, out, weight or ())
+    typer.echo(f"wrote {out}; for word timings: python -m sled_tts.model.training.alignment_heads {out} --write")
 
 
 if __name__ == "__main__":
