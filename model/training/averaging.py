@@ -1,4 +1,4 @@
-"""One network of several that were trained on from the same one: the mean of their weights.
+"""One network of several that were trained on from the same one: the mean of their weights, or of a run's own steps.
 
 Networks that left a common ancestor with other rates, metrics or data lie close enough for that (docs/training.md, run
 *mean*): the mean makes fewer of each one's own errors and costs nothing when it speaks. Networks that began apart
@@ -7,21 +7,45 @@ average to noise.
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sled_tts.model.errors import ModelError
+from sled_tts.model.sled import Sled
 
 _WEIGHTS, _ABOUT = "model.safetensors", "sled_tts.json"
 # What a network must share with another so that the same number means the same in both.
 _SHARED = ("config.json", "vocab.json", "merges.txt", "codec/config.json", "codec/model.safetensors")
 _SHARED_ABOUT = ("latent_mean", "latent_std")
+
+
+class MovingAverage:
+    """An exponential moving average of a network's weights: of its last `1 / (1 - decay)` steps, fewer in the
+    beginning."""
+
+    def __init__(self, model: Sled, decay: float) -> None:
+        self.model, self.decay = copy.deepcopy(model).requires_grad_(False), decay
+
+    @torch.no_grad()
+    def update(self, model: Sled, step: int) -> None:
+        """Take up the weights after `step` steps."""
+        decay = min(self.decay, step / (step + 50))
+        for own, new in zip(self.model.parameters(), model.parameters(), strict=True):
+            own.lerp_(new, 1 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.model.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        self.model.load_state_dict(state_dict)
 
 
 def average_checkpoints(folders: Sequence[Path], out: Path, weights: Sequence[float] = ()) -> None:

@@ -1,4 +1,4 @@
-"""A deeper decoder that starts as the one it grew from.
+"""A deeper decoder, or network, that starts as the one it grew from.
 
 More residual layers see more of the wave at every rate for little work. Training them from nothing would throw away
 what the decoder has learnt; layers that begin as the identity do not.
@@ -6,10 +6,11 @@ what the decoder has learnt; layers that begin as the identity do not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.networks import ResidualBlock
@@ -51,3 +52,30 @@ def _make_identity(block: nn.Module) -> None:
                 nn.init.eye_(module.weight[:, :, 0])
             elif module.kernel_size[0] > 1:
                 nn.init.kaiming_normal_(module.weight)
+
+
+_LAYERS = "model.layers."
+
+
+def grow_network(state: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """The tensors of a SLED with `layers` layers that computes what the one in `state` does.
+
+    New layers stand between the old ones, evenly; each is a copy of the one before it whose outputs are zero, so that
+    it looks where that one looks before it says anything. Raises ModelError when there are more layers than that.
+    """
+    has = 1 + max(int(name.split(".")[2]) for name in state if name.startswith(_LAYERS))
+    if layers < has:
+        raise ModelError(f"sled.num_hidden_layers must be at least the checkpoint's {has}, got {layers}")
+    new = layers - has
+    after = [-(-(k + 1) * has // new) - 1 for k in range(new)]
+    order = [(old, copy > 0) for old in range(has) for copy in range(1 + after.count(old))]
+    grown = {name: tensor for name, tensor in state.items() if not name.startswith(_LAYERS)}
+    for place, (old, is_new) in enumerate(order):
+        prefix = f"{_LAYERS}{old}."
+        for name, tensor in state.items():
+            if name.startswith(prefix):
+                silent = is_new and name.endswith(("o_proj.weight", "down_proj.weight"))
+                grown[f"{_LAYERS}{place}.{name[len(prefix) :]}"] = (
+                    torch.zeros_like(tensor) if silent else tensor.clone()
+                )
+    return grown

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
+from sled_tts.model.training.averaging import MovingAverage
 from sled_tts.model.training.batches import Batch, TrainingData, collate
 from sled_tts.model.training.metric import EnergyMetric, Spread, energy_metric, measure_spread
 from sled_tts.model.training.objective import Counts, Objective, micro_batch_loss
 from sled_tts.model.training.pairing import PairedBatches, Pairing
-from sled_tts.model.training.resume import RunState, save_checkpoint
+from sled_tts.model.training.resume import Resumable, RunState, save_checkpoint
 from sled_tts.model.training.schedule import linear_schedule
 from sled_tts.model.training.workers import Workers
 
@@ -38,7 +39,8 @@ class SledTraining:
     `pacings`: n:m pairs of which each micro-batch draws one, so that one streaming checkpoint serves several; empty
     for the configuration's own. `metric_from`: the step at which the network is asked on `metric_batches` of its
     micro-batches what it can foretell, and from which the energy is measured accordingly (see `metric.py`); None for
-    the paper's Euclidean distance throughout.
+    the paper's Euclidean distance throughout. `average`: decay of a moving average of the weights, which is then what
+    is saved and returned; 0 for the weights themselves.
     """
 
     steps: int = 6000
@@ -55,6 +57,7 @@ class SledTraining:
     objective: Objective = field(default_factory=Objective)
     metric_from: int | None = None
     metric_batches: int = 40
+    average: float = 0.0
     save_every: int = 500
     report_every: int = 50
     seed: int = 0
@@ -107,7 +110,16 @@ def train_sled(
     batches = PairedBatches(data, training.positions, training.prompts, training.seed, lanes, most, weights or {})
     model, head, optimiser = _begin(data, config, training, start, workers)
     metric = EnergyMetric()
-    run = RunState(0, {"model": model, "head": head, "optimiser": optimiser, "batches": batches, "metric": metric})
+    parts: dict[str, Resumable] = {
+        "model": model,
+        "head": head,
+        "optimiser": optimiser,
+        "batches": batches,
+        "metric": metric,
+    }
+    average = MovingAverage(model, training.average) if training.average else None
+    spoken = model if average is None else average.model
+    run = RunState(0, parts if average is None else parts | {"average": average})
     settings = _settings(training, config, data, lanes, weights)
     resume = checkpoint.with_name(checkpoint.name + ".run")
     if resume.exists():
@@ -140,6 +152,8 @@ def train_sled(
             raise ModelError(f"the gradient is not finite at step {run.step}; lower the lr")
         optimiser.step()
         run.step += 1
+        if average is not None:
+            average.update(model, run.step)
         window.append([*figures.tolist(), float(gradient)])
         if report is not None and workers.leads and run.step % training.report_every == 0:
             energy, stop, right, norm = np.mean(window, axis=0).tolist()
@@ -149,12 +163,12 @@ def train_sled(
             continue
         batches.share(workers)
         if workers.leads:
-            save_checkpoint(model, checkpoint)
+            save_checkpoint(spoken, checkpoint)
             run.save(resume, settings)
             if saved is not None:
-                saved(model, run.step)
+                saved(spoken, run.step)
     workers.wait()
-    return model.eval()
+    return spoken.eval()
 
 
 def _begin(

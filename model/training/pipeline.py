@@ -27,6 +27,7 @@ from sled_tts.model.training.board import Board
 from sled_tts.model.training.codec_stages import ALIGNED, CODEC, POLISHED, TUNED, CodecStages, Progress
 from sled_tts.model.training.data.shards import ShardIndex
 from sled_tts.model.training.data.streaming import ShardCorpus, shard_utterances
+from sled_tts.model.training.growth import grow_network
 from sled_tts.model.training.loop import StepReport, train_sled
 from sled_tts.model.training.recipe import Recipe, check_recipe, speaker_weights
 from sled_tts.model.training.resume import flush
@@ -170,7 +171,8 @@ class Pipeline:
         start = None
         if self.recipe.start is not None:
             start = Sled(self.recipe.sled)
-            load_sled_state(start, load_file(Path(self.recipe.start) / "model.safetensors"))
+            held = load_file(Path(self.recipe.start) / "model.safetensors")
+            load_sled_state(start, grow_network(held, self.recipe.sled.num_hidden_layers))
         data = self._data()
         board = None
         if self.workers.leads:

@@ -82,7 +82,8 @@ class VoiceRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """`start`: a checkpoint folder to fine-tune from, such as the offline one of the paper's streaming recipe."""
+    """`start`: a checkpoint folder to fine-tune from, such as the offline one of the paper's streaming recipe; one with
+    fewer layers than `sled` grows (`growth.grow_network`)."""
 
     data: DataRecipe
     sled: SledConfig
@@ -187,6 +188,8 @@ def check_recipe(recipe: Recipe) -> None:
     if data.shards is not None and codec.source is None:
         why = "shards need the codec they were encoded with: set codec.source, or --codec"
         raise ModelError(why, param="codec.source")
+    if not 0.0 <= recipe.training.average < 1.0:
+        raise ModelError(f"training.average must be in [0, 1), got {recipe.training.average}", param="training.average")
     for table, weights in speaker_weights(recipe).items():
         check_weights(weights, table)
     for name in ("polish", "tune"):

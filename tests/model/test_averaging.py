@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from sled_tts.model.checkpoint import load_bundle, save_bundle
 from sled_tts.model.errors import ModelError
 from sled_tts.model.tokenizer import train_tokenizer
-from sled_tts.model.training.averaging import average_checkpoints
+from sled_tts.model.training.averaging import MovingAverage, average_checkpoints
 from sled_tts.model.training.cli import app
 from tests.fakes import tiny_codec
 from tests.model.factories import tiny
@@ -30,6 +30,34 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         about = {"name": f"n{seed}", "latent_std": 2.0, "alignment": {"layer": 0, "heads": [0], "lead_s": 0.0}}
         save_bundle(root / f"n{seed}", sled, tokenizer, tiny_codec(), about, dtype=torch.float32)
     return [root / f"n{seed}" for seed in range(3)]
+
+
+def test_a_moving_average_forgets_what_is_long_ago() -> None:
+    sled, _ = tiny(0)
+    average = MovingAverage(sled, 0.5)
+    name, weight = next(iter(sled.named_parameters()))
+    want, first = weight.detach().clone(), weight.detach().clone()
+    for step in range(1, 120):
+        with torch.no_grad():
+            weight.add_(1.0)
+        average.update(sled, step)
+        decay = min(0.5, step / (step + 50))
+        want = decay * want + (1 - decay) * weight.detach()
+    found = dict(average.model.named_parameters())[name]
+    torch.testing.assert_close(found, want)
+    # Half a step behind, on the average, for each half that is kept.
+    torch.testing.assert_close(found, first + 118.0)
+    assert not found.requires_grad
+
+
+def test_a_moving_average_goes_on_from_its_state() -> None:
+    sled, _ = tiny(0)
+    other, _ = tiny(1)
+    average, again = MovingAverage(sled, 0.9), MovingAverage(other, 0.9)
+    again.load_state_dict(average.state_dict())
+    for moving in (average, again):
+        moving.update(other, 40)
+    assert all(torch.equal(a, b) for a, b in zip(average.model.parameters(), again.model.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("weights", [(), (1.0, 2.0, 5.0)])

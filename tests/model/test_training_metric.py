@@ -112,11 +112,13 @@ def test_scatter_is_that_of_samples_and_prompts_may_be_left_out(corpus: Corpus) 
     torch.testing.assert_close(spread.scatter.diagonal(), drawn.var(0).sum(0).double(), rtol=0.1, atol=0)
 
 
-def test_a_run_that_changes_its_metric_resumes_to_the_last_bit(corpus: Corpus, tmp_path: Path) -> None:
+@pytest.mark.parametrize("decay", [0.0, 0.6])
+def test_a_run_that_changes_its_metric_resumes_to_the_last_bit(corpus: Corpus, tmp_path: Path, decay: float) -> None:
     config: SledConfig = network().config
     training = SledTraining(
-        steps=6, positions=300, warmup=1, save_every=4, report_every=1, metric_from=2, metric_batches=3
-    )
+        steps=6, positions=300, warmup=1, save_every=4, report_every=1, metric_from=2, metric_batches=3,
+        average=decay,
+    )  # fmt: skip
 
     class Killed(Exception):
         pass

@@ -21,7 +21,15 @@ from sled_tts.model.errors import ConfigError, ModelError
 from sled_tts.model.evaluation.voice import speak
 from sled_tts.model.training.loop import StepReport
 from sled_tts.model.training.pipeline import Pipeline
-from sled_tts.model.training.recipe import Recipe, find_recipe, read_recipe, with_codec, with_data, with_paths_from
+from sled_tts.model.training.recipe import (
+    Recipe,
+    check_recipe,
+    find_recipe,
+    read_recipe,
+    with_codec,
+    with_data,
+    with_paths_from,
+)
 from sled_tts.model.training.workers import Workers
 
 pytest.importorskip("lhotse", reason="the train extra is not installed")
@@ -119,6 +127,23 @@ def contents(folder: Path) -> dict[str, bytes]:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("whole")
     return contents(Pipeline(make_recipe(folder), folder / "work", Workers()).run())
+
+
+def test_a_recipe_goes_on_from_a_smaller_checkpoint_and_saves_an_average(recipe: Recipe, tmp_path: Path) -> None:
+    small = Pipeline(recipe, tmp_path / "small", Workers()).run()
+    has = recipe.sled.num_hidden_layers
+    deeper = replace(
+        recipe,
+        start=str(small),
+        sled=replace(recipe.sled, num_hidden_layers=has + 1),
+        training=replace(recipe.training, steps=2, average=0.9),
+    )
+    bundle = load_bundle(str(Pipeline(deeper, tmp_path / "deep", Workers()).run()))
+    assert len(bundle.sled.layers) == has + 1
+    assert bool(bundle.sled.layers[-1].mlp.down_proj.weight.any())
+    for wrong in (1.0, -0.1):
+        with pytest.raises(ModelError, match=r"training\.average must be in \[0, 1\)"):
+            check_recipe(replace(recipe, training=replace(recipe.training, average=wrong)))
 
 
 class Killed(Exception):
