@@ -69,9 +69,9 @@ def test_a_decode_reads_no_number_and_stays_on_its_device(imagined: torch.device
     codec = Codec(config).eval().requires_grad_(False).to(imagined)
     decoder = codec.streaming_decoder(5)
     decoder._device = torch.device("cpu")  # for autocast, which knows no imagined device
-    latents, mean = torch.zeros(5, 64, WIDTH, device=imagined), torch.zeros(WIDTH, device=imagined)
+    sled = Sled(SledConfig.from_dict(TINY)).to(imagined)
     made = DeviceCodec.__new__(DeviceCodec)
-    made.decoder, made._latents, made._mean, made._std = decoder, latents, mean, mean
+    made.decoder, made._state = decoder, EngineState.allocate(sled, 5, 64, zeroed=True)
     where = torch.zeros(6, dtype=torch.long, device=imagined)
     waves = made._work(where, count, fresh)()
     assert (waves.device.type, tuple(waves.shape)) == ("meta", (3, 80 * count))
