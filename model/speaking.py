@@ -67,9 +67,10 @@ def speak_lines(
         made = generate(bundle.sled, asked, cfg_scale=cfg_scale, n=n, m=m, trace=trace)
         for request, result in zip(asked, made, strict=True):
             prompt, held = request.prompt, 0 if request.prompt is None else len(request.prompt)
+            latents = result.latents.float().cpu()
             # Decoded together, then cut: decoding only the new part begins differently.
-            whole = _decode(bundle, result.latents if prompt is None else torch.cat([prompt, result.latents]))
-            spoken.append(Uttered(whole[held * hop :], whole, result.latents, result.reason != "stop", result.z))
+            whole = _decode(bundle, latents if prompt is None else torch.cat([prompt.float().cpu(), latents]))
+            spoken.append(Uttered(whole[held * hop :], whole, latents, result.reason != "stop", result.z))
     return spoken
 
 
@@ -98,5 +99,6 @@ def _request(bundle: ModelBundle, line: Line, seed: int, noise_scale: float) -> 
 def _decode(bundle: ModelBundle, latents: Tensor) -> Wave:
     if not len(latents):
         return np.zeros(0, dtype=np.float32)
-    wave: Wave = bundle.codec.decode(bundle.denormalise(latents)[None])[0].numpy()
+    given = bundle.denormalise(latents)[None].to(bundle.sled.cos.device)
+    wave: Wave = bundle.codec.decode(given)[0].cpu().numpy()
     return wave

@@ -51,6 +51,6 @@ def calibrated(speaker: Speaker, folder: VoiceFolder, entry: VoiceEntry, prompt:
         return None
     try:
         return Calibration.unstacked(folder.correction(entry, speaker.network, lambda: listen(prompt).stacked()))
-    except (ModelError, ValueError) as error:
+    except (ModelError, ValueError, RuntimeError) as error:  # also a device without memory to listen with
         log.warning("voice not calibrated", voice=entry.id, model=speaker.model, problem=str(error))
         return None

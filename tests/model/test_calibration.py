@@ -76,6 +76,16 @@ def test_the_built_in_voice_is_listened_to_and_brought_nearer_to_another_one() -
     assert float(np.mean(moved.shift - found.shift)) > 0
 
 
+def test_a_network_in_half_precision_is_listened_to_as_well() -> None:
+    """As on a GPU, where a prompt comes in another precision and from another device."""
+    bundle, half = load_bundle(BUILT_IN), load_bundle(BUILT_IN, dtype=torch.bfloat16)
+    voice = bundle.extras.voices[0]
+    given = voice.latents.float().numpy()
+    exact, found = calibrate(bundle, given, voice.text), calibrate(half, given, voice.text)
+    assert found.scale.dtype == np.float32
+    np.testing.assert_allclose(found.scale, exact.scale, atol=0.3)
+
+
 def test_a_recording_that_fills_all_positions_leaves_no_room_to_listen() -> None:
     bundle = load_bundle(BUILT_IN)
     voice = bundle.extras.voices[0]
