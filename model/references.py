@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from sled_tts.model.bundle import ModelBundle
-from sled_tts.model.calibration import Calibration, match, voiced_frames
+from sled_tts.model.calibration import Calibration, Float32, match, voiced_frames
 from sled_tts.model.speaking import Line, speak_lines
-
-Float32 = npt.NDArray[np.float32]
 
 # Every sound of English comes several times.
 _SENTENCES = (

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from sled_tts.model.errors import ModelError
 from sled_tts.model.sled import Sled
@@ -64,14 +63,15 @@ def average_checkpoints(folders: Sequence[Path], out: Path, weights: Sequence[fl
         raise ModelError(f"{out} is there already", param="out")
     for other in folders[1:]:
         _require_same(folders[0], other)
-    total: dict[str, Tensor] = {}
-    for folder, share in zip(folders, shares, strict=True):
-        for name, tensor in load_file(folder / _WEIGHTS).items():
-            total[name] = total.get(name, torch.zeros(())) + tensor.double() * (share / sum(shares))
     first = load_file(folders[0] / _WEIGHTS)
-    if {name: t.shape for name, t in total.items()} != {name: t.shape for name, t in first.items()}:
-        raise ModelError("the checkpoints have different tensors", param="models")
-    shutil.copytree(folders[0], out)
+    total = {name: tensor.double() * (shares[0] / sum(shares)) for name, tensor in first.items()}
+    for folder, share in zip(folders[1:], shares[1:], strict=True):
+        state = load_file(folder / _WEIGHTS)
+        if state.keys() != total.keys():
+            raise ModelError(f"{folders[0]} and {folder} have different tensors", param="models")
+        for name, tensor in state.items():
+            total[name] += tensor.double() * (share / sum(shares))
+    shutil.copytree(folders[0], out, ignore=lambda at, _: {_WEIGHTS} if Path(at) == folders[0] else set())
     save_file({name: total[name].to(tensor.dtype).contiguous() for name, tensor in first.items()}, out / _WEIGHTS)
     about = {name: value for name, value in _about(out).items() if name != "alignment"}
     (out / _ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from safetensors.torch import load_file
 
-from sled_tts.model.checkpoint import load_sled_state, save_bundle
+from sled_tts.model.checkpoint import load_sled_state, resolve, save_bundle
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.config import GeneratorConfig, SledConfig
@@ -182,11 +182,11 @@ def sled(work: Work, steps: int = 6000, resume: bool = False) -> None:
 @ended_clearly()
 def average(
     out: Annotated[Path, typer.Argument(help="The checkpoint to write; must not be there yet.")],
-    models: Annotated[list[Path], typer.Argument(help="Checkpoints that were trained on from the same one.")],
+    models: Annotated[list[str], typer.Argument(help="Checkpoints that were trained on from the same one.")],
     weight: Annotated[list[float] | None, typer.Option(help="One for each, in order; all alike by default.")] = None,
 ) -> None:
     """Write the mean of several networks, which often speaks better than each."""
-    average_checkpoints(models, out, weight or ())
+    average_checkpoints([resolve(model) for model in models], out, weight or ())
     typer.echo(f"wrote {out}; for word timings: python -m sled_tts.model.training.alignment_heads {out} --write")
 
 

@@ -16,6 +16,8 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.networks import ResidualBlock
 from sled_tts.model.errors import ModelError
 
+_LAYERS = "model.layers."
+
 
 @torch.no_grad()
 def grow_decoder(codec: Codec, residual_layers: int) -> Codec:
@@ -54,16 +56,14 @@ def _make_identity(block: nn.Module) -> None:
                 nn.init.kaiming_normal_(module.weight)
 
 
-_LAYERS = "model.layers."
-
-
 def grow_network(state: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
     """The tensors of a SLED with `layers` layers that computes what the one in `state` does.
 
     New layers stand between the old ones, evenly; each is a copy of the one before it whose outputs are zero, so that
     it looks where that one looks before it says anything. Raises ModelError when there are more layers than that.
     """
-    has = 1 + max(int(name.split(".")[2]) for name in state if name.startswith(_LAYERS))
+    # A file without any is no network; whoever loads it says what is missing.
+    has = 1 + max((int(name.split(".")[2]) for name in state if name.startswith(_LAYERS)), default=layers - 1)
     if layers < has:
         raise ModelError(f"sled.num_hidden_layers must be at least the checkpoint's {has}, got {layers}")
     new = layers - has

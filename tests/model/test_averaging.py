@@ -110,6 +110,13 @@ def test_weights_are_as_many_and_positive(networks: list[Path], tmp_path: Path, 
         average_checkpoints(networks[:2], tmp_path / "out", weights)
 
 
+def test_a_checkpoint_that_is_not_there_is_named(networks: list[Path], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["average", str(tmp_path / "out"), str(networks[0]), str(tmp_path / "none")])
+    assert done.exit_code == 1
+    assert "is neither a folder" in " ".join(done.output.split())
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_is_written_over_and_one_is_no_mean(networks: list[Path], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is there already"):
         average_checkpoints(networks, tmp_path)

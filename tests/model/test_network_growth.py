@@ -42,3 +42,8 @@ def test_new_layers_stand_between_the_old_ones() -> None:
 def test_only_growing() -> None:
     with pytest.raises(ModelError, match="num_hidden_layers must be at least the checkpoint's 3, got 2"):
         grow_network(network(3).state_dict(), 2)
+
+
+def test_a_file_that_is_no_network_is_refused_by_whoever_loads_it() -> None:
+    with pytest.raises(ModelError, match=r"tensor .* is missing"):
+        load_sled_state(network(2), grow_network({"other": torch.zeros(1)}, 2))
