@@ -109,7 +109,7 @@ def _first_inputs(model: Sled, stream: _Stream) -> tuple[Tensor, Tensor]:
     end = model.embed_text(torch.tensor([model.config.eos_token_id], device=device))
     if prompt is None:
         return text[[index for _, index in order]], end
-    speech = model.embed_speech(prompt.to(model.z_proj.weight))
+    speech = model.embed_speech(prompt.to(text))
     conditional = torch.stack([text[index] if is_text else speech[index] for is_text, index in order])
     return conditional, torch.cat([end, speech])
 

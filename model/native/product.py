@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from sled_tts.model.errors import ModelError
 from sled_tts.model.native.library import Native, ProductStruct, address
 
 KINDS = {"fp32": 0, "bf16": 1, "int8": 2}
@@ -54,6 +55,8 @@ class NativeProduct:
         return cls(native, packed, scale, offset, held, struct)
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":  # its address would mean nothing here
+            raise ModelError(f"the compiled kernels multiply on a CPU, not on {x.device}")
         flat = x.reshape(-1, self.struct.k).float().contiguous()
         out = torch.empty(flat.shape[0], self.struct.n)
         native = self.native

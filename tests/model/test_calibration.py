@@ -11,6 +11,7 @@ import torch
 from sled_tts.model.calibration import LEAST_FRAMES, Calibration, match, voiced_frames
 from sled_tts.model.checkpoint import BUILT_IN, load_bundle
 from sled_tts.model.errors import ModelError
+from sled_tts.model.quantization import Precision
 from sled_tts.model.references import calibrate
 
 
@@ -84,6 +85,18 @@ def test_a_network_in_half_precision_is_listened_to_as_well() -> None:
     exact, found = calibrate(bundle, given, voice.text), calibrate(half, given, voice.text)
     assert found.scale.dtype == np.float32
     np.testing.assert_allclose(found.scale, exact.scale, atol=0.3)
+
+
+def test_a_packed_network_without_its_first_weights_is_listened_to_as_well() -> None:
+    """As the server holds it."""
+    bundle = load_bundle(BUILT_IN)
+    voice = bundle.extras.voices[0]
+    given = voice.latents.float().numpy()
+    exact = calibrate(bundle, given, voice.text)
+    bundle.sled.prepare_for_inference(Precision.FP32)
+    bundle.sled.release_weights()
+    found = calibrate(bundle, given, voice.text)
+    np.testing.assert_allclose(found.stacked(), exact.stacked(), atol=1e-3)
 
 
 def test_a_recording_that_fills_all_positions_leaves_no_room_to_listen() -> None:

@@ -85,6 +85,16 @@ def test_a_latent_is_that_of_the_operators(precision: Precision, sizes: dict[str
 
 
 @needs_kernels
+def test_an_address_on_another_device_is_refused() -> None:
+    native = load()
+    assert native is not None
+    product = NativeProduct.of(native, torch.ones(4, 3), None, Precision.FP32)
+    assert product is not None
+    with pytest.raises(ModelError, match="not on meta"):
+        product(torch.ones(2, 3, device="meta"))
+
+
+@needs_kernels
 @pytest.mark.parametrize("precision", list(Precision))
 @torch.inference_mode()
 def test_bits_depend_neither_on_threads_nor_on_the_number_of_rows(precision: Precision) -> None:
