@@ -14,6 +14,7 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import CheckpointError
 from sled_tts.model.following import AlignmentHeads
+from sled_tts.model.melody.melody import Melody, read_melody
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import Tokenizer
 from sled_tts.model.voices import BuiltInVoice, read_voices
@@ -33,6 +34,7 @@ _EXTRA_KEYS = {
     "noise_scale",
     "pitches_hz",
     "alignment",
+    "melody",
     "voices",
     "about",
 }
@@ -51,7 +53,8 @@ class ModelExtras:
     knows speech at these constant pitches only, so recordings are re-spoken at the nearest (`model.pitch`).
     `speech_level`: the RMS all speech in training had, 0 for any. `quantised`: the network was trained on sums of
     codes, as the published ones, not on what the encoder gives.
-    `alignment`: the heads that follow the text, None when nobody has looked for them.
+    `alignment`: the heads that follow the text, None when nobody has looked for them. `melody`: the pitch that its
+    speech at constant pitch is given on its way out; None leaves it as it is.
     """
 
     name: str
@@ -68,6 +71,7 @@ class ModelExtras:
     speech_level: float = 0.0
     quantised: bool = True
     alignment: AlignmentHeads | None = None
+    melody: Melody | None = None
     voices: tuple[BuiltInVoice, ...] = ()
 
     @classmethod
@@ -87,6 +91,7 @@ class ModelExtras:
         std = torch.tensor(data.get("latent_std", 1.0)).float().expand(latent_dim)
         if not bool((std > 0).all()):
             raise CheckpointError("sled_tts.json: latent_std must be positive", param="latent_std")
+        pitches_hz = tuple(float(hz) for hz in data.get("pitches_hz", ()))
         return cls(
             name=str(data.get("name", name)),
             latent_mean=mean,
@@ -98,10 +103,11 @@ class ModelExtras:
             calibrate_voices=bool(data.get("calibrate_voices", False)),
             speech_unit_s=float(data.get("speech_unit_s", 0.04)),
             noise_scale=float(data.get("noise_scale", 1.0)),
-            pitches_hz=tuple(float(hz) for hz in data.get("pitches_hz", ())),
+            pitches_hz=pitches_hz,
             speech_level=float(data.get("speech_level", 0.0)),
             quantised=bool(data.get("quantised", True)),
             alignment=AlignmentHeads.from_dict(data.get("alignment"), config),
+            melody=read_melody(data.get("melody"), folder, latent_dim, pitches_hz),
             voices=read_voices(data.get("voices", []), folder, latent_dim),
         )
 
@@ -120,6 +126,11 @@ class ModelBundle:
     @property
     def is_streaming(self) -> bool:
         return self.config.is_streaming
+
+    @property
+    def takes_blocks(self) -> bool:
+        """Whether a voice is a prompt block in front of the text (`model.interleave.prompt_block`)."""
+        return self.is_streaming and self.extras.speech_prompts
 
     def normalise(self, latents: Tensor) -> Tensor:
         """Codec latents `[..., D]` to what the network sees."""

@@ -19,6 +19,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # pyworld imports the deprecated pkg_resources
     import pyworld
 
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 PITCHES_HZ = (100.0, 150.0)
@@ -39,14 +40,22 @@ def median_pitch(waves: Iterable[Float64], rate: int) -> float:
     return float(np.median(voiced))
 
 
-def nearest_pitch(hz: float, choices: Iterable[float] = PITCHES_HZ) -> float:
-    """The choice nearest to a speaker's pitch, by ratio."""
-    return min(choices, key=lambda choice: abs(np.log(choice / hz)))
+def frame_pitches(track: Float64, rate: int, hop: int, frames: int) -> Float32:
+    """Mean voiced pitch `[frames]`, Hz, of a track as `pitch_track` gives it; 0 where less than half of a frame's
+    values are voiced, and after the track's end."""
+    index = np.floor(np.arange(len(track)) * (_PERIOD_MS / 1000 * rate / hop) + 1e-6).astype(np.int64)
+    track, index = track[index < frames], index[index < frames]
+    values = np.bincount(index, minlength=frames)
+    voiced = np.bincount(index, track > 0, minlength=frames)
+    total = np.bincount(index, track, minlength=frames)
+    pitches: Float32 = np.where(2 * voiced >= values, total / np.maximum(voiced, 1), 0.0).astype(np.float32)
+    return pitches
 
 
-def lock_pitch(wave: Float64, rate: int, hz: float) -> Float64:
-    """`wave [N]` spoken at `hz` throughout, pulses at multiples of 1 / hz from the first sample on; same length."""
-    track, times = pitch_track(wave, rate)
+def lock_pitch(wave: Float64, rate: int, hz: float, tracked: tuple[Float64, Float64] | None = None) -> Float64:
+    """`wave [N]` spoken at `hz` throughout, pulses at multiples of 1 / hz from the first sample on; same length.
+    `tracked` is its `pitch_track`, where that is known."""
+    track, times = pitch_track(wave, rate) if tracked is None else tracked
     envelope = pyworld.cheaptrick(wave, track, times, rate)
     noise = pyworld.d4c(wave, track, times, rate)
     spoken: Float64 = pyworld.synthesize(np.full_like(track, hz), envelope, noise, rate, _PERIOD_MS)

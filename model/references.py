@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from sled_tts.model.bundle import ModelBundle
 from sled_tts.model.calibration import Calibration, Float32, match, voiced_frames
+from sled_tts.model.melody.register import Register, measure, nearest_pitch
 from sled_tts.model.speaking import Line, speak_lines
 
 # Every sound of English comes several times.
@@ -28,7 +31,7 @@ def as_known(bundle: ModelBundle, wave: Float32) -> Float32:
     known = wave
     if extras.pitches_hz:
         # Here, so that checkpoints that take any speech do not need WORLD.
-        from sled_tts.model.pitch import lock_pitch, median_pitch, nearest_pitch
+        from sled_tts.model.pitch import lock_pitch, median_pitch
 
         exact = wave.astype(np.float64)
         pitch = nearest_pitch(median_pitch([exact], rate), extras.pitches_hz)
@@ -37,6 +40,16 @@ def as_known(bundle: ModelBundle, wave: Float32) -> Float32:
         gain = extras.speech_level / max(float(np.sqrt(np.square(known).mean())), 1e-5)
         known = known * np.float32(min(gain, 0.95 / max(float(np.abs(known).max()), 1e-5)))
     return np.ascontiguousarray(known, dtype=np.float32)
+
+
+def register_of(bundle: ModelBundle, wave: Float32) -> Register:
+    """Where the pitch of samples `[N]` at the codec's rate lies. ModelError when almost nothing in it is voiced."""
+    # Here, as in `as_known`.
+    from sled_tts.model.pitch import pitch_track
+
+    track = pitch_track(wave.astype(np.float64), bundle.codec.config.sampling_rate)[0]
+    found = measure(track)
+    return replace(found, locked_hz=nearest_pitch(float(np.median(track[track > 0])), bundle.extras.pitches_hz))
 
 
 @torch.inference_mode()

@@ -13,6 +13,8 @@ from torch import Tensor
 from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
 from sled_tts.model.generation import GenerationRequest, generate, seeded_noise
+from sled_tts.model.melody.register import Register
+from sled_tts.model.voices import BuiltInVoice
 
 Wave = npt.NDArray[np.float32]
 
@@ -20,11 +22,20 @@ Wave = npt.NDArray[np.float32]
 @dataclass(frozen=True)
 class Line:
     """`text` to say. `prompt`: normalised latents `[S, D]` to go on from, `told`: what they say; None when that opens
-    `text` (the paper's prefix)."""
+    `text` (the paper's prefix). `register`: where a checkpoint's melody lies; None leaves speech at one pitch."""
 
     text: str
     prompt: Tensor | None = None
     told: str | None = None
+    register: Register | None = None
+
+
+def lines_in(bundle: ModelBundle, voice: BuiltInVoice | None, texts: Sequence[str]) -> list[Line]:
+    """`texts` in one of the checkpoint's voices; None for one that has none."""
+    if voice is None:
+        return [Line(text) for text in texts]
+    prompt = bundle.normalise(voice.latents)
+    return [Line(text, prompt, voice.text, voice.register) for text in texts]
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,8 @@ def speak_lines(
             latents = result.latents.float().cpu()
             # Decoded together, then cut: decoding only the new part begins differently.
             whole = _decode(bundle, latents if prompt is None else torch.cat([prompt.float().cpu(), latents]))
+            line, index = lines[len(spoken)], seed + len(spoken)
+            whole = _melodised(bundle, whole, held, latents, line.register, index)
             spoken.append(Uttered(whole[held * hop :], whole, latents, result.reason != "stop", result.z))
     return spoken
 
@@ -79,7 +92,7 @@ def _request(bundle: ModelBundle, line: Line, seed: int, noise_scale: float) -> 
     told: list[int] = []
     if line.told is None:
         ids = tokenizer.encode(line.text)
-    elif bundle.is_streaming and bundle.extras.speech_prompts:
+    elif bundle.takes_blocks:
         # After a prompt block a text begins with the space that parts it from there, and without `<s>`.
         told, ids = tokenizer.encode(line.told)[:-1], tokenizer.encode(f" {line.text}")[1:]
     else:
@@ -94,6 +107,18 @@ def _request(bundle: ModelBundle, line: Line, seed: int, noise_scale: float) -> 
         )
     noise = seeded_noise(seed, config.generator.noise_channels, noise_scale)
     return GenerationRequest(ids, noise, most, line.prompt, told)
+
+
+def _melodised(
+    bundle: ModelBundle, whole: Wave, held: int, latents: Tensor, register: Register | None, seed: int
+) -> Wave:
+    """`whole` with the melody of what comes after its first `held` frames."""
+    codec = bundle.codec.config
+    if bundle.extras.melody is None or register is None:
+        return whole
+    melodist = bundle.extras.melody.begin(register, seed, rate=codec.sampling_rate, hop=codec.hop_length)
+    added = melodist.push(whole[held * codec.hop_length :], bundle.denormalise(latents).numpy(), final=True)
+    return np.concatenate([whole[: held * codec.hop_length], added])
 
 
 def _decode(bundle: ModelBundle, latents: Tensor) -> Wave:

@@ -13,20 +13,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sled_tts.model.errors import CheckpointError
+from sled_tts.model.melody.register import Register
 
 _KEYS = frozenset({"id", "name", "text", "file"})
-_OPTIONAL = frozenset({"description"})
+_OPTIONAL = frozenset({"description", "register"})
 
 
 @dataclass(frozen=True)
 class BuiltInVoice:
-    """`latents [S, D]` are the codec's, fp32; `text` is what they say."""
+    """`latents [S, D]` are the codec's, fp32; `text` is what they say; `register` is where its melody lies."""
 
     id: str
     name: str
     text: str
     latents: Tensor = field(repr=False)
     description: str = ""
+    register: Register | None = None
 
 
 def read_voices(entries: Sequence[Mapping[str, Any]], folder: Path | None, latent_dim: int) -> tuple[BuiltInVoice, ...]:
@@ -40,11 +42,12 @@ def read_voices(entries: Sequence[Mapping[str, Any]], folder: Path | None, laten
     return voices
 
 
-def write_voice(voice: BuiltInVoice, folder: Path) -> dict[str, str]:
+def write_voice(voice: BuiltInVoice, folder: Path) -> dict[str, Any]:
     """Write the latents into `folder`, in half precision, and return the entry for `voices`."""
     name = f"voice-{voice.id}.safetensors"
     save_file({"latents": voice.latents.to(torch.float16).contiguous()}, folder / name)
-    return {"id": voice.id, "name": voice.name, "text": voice.text, "file": name, "description": voice.description}
+    entry = {"id": voice.id, "name": voice.name, "text": voice.text, "file": name, "description": voice.description}
+    return entry if voice.register is None else {**entry, "register": voice.register.to_dict()}
 
 
 def _read_voice(entry: Mapping[str, Any], folder: Path | None, latent_dim: int) -> BuiltInVoice:
@@ -60,7 +63,11 @@ def _read_voice(entry: Mapping[str, Any], folder: Path | None, latent_dim: int) 
         raise CheckpointError(f"{folder / name}: {error}", param="voices.file") from error
     if latents.ndim != 2 or latents.shape[0] == 0 or latents.shape[1] != latent_dim:
         raise CheckpointError(f"{name}: latents {list(latents.shape)}, expected [S, {latent_dim}]", param="voices.file")
-    return BuiltInVoice(entry["id"], entry["name"], entry["text"], latents, entry.get("description", ""))
+    try:
+        register = None if (given := entry.get("register")) is None else Register.from_dict(given)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"sled_tts.json: voices: {error}", param="voices.register") from None
+    return BuiltInVoice(entry["id"], entry["name"], entry["text"], latents, entry.get("description", ""), register)
 
 
 def codec_fingerprint(codec: nn.Module) -> str:

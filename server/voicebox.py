@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import soxr
-
-from sled_tts.model.calibration import Calibration
 from sled_tts.model.checkpoint import ModelBundle
-from sled_tts.model.errors import ModelError
-from sled_tts.model.references import as_known, calibrate, encode_recording
 from sled_tts.model.tuning import ThreadChoice
 from sled_tts.model.voices import codec_fingerprint, network_fingerprint
 from sled_tts.server.engine.bridge import EngineBridge
@@ -20,21 +14,17 @@ from sled_tts.server.engine.limits import FrameBudget
 from sled_tts.server.engine.memory import MemoryLimit
 from sled_tts.server.engine.placing import place_runner
 from sled_tts.server.engine.request import (
-    Float32,
     Mode,
     Prompt,
 )
 from sled_tts.server.engine.scheduler import Policy
 from sled_tts.server.engine.state import EngineState
 from sled_tts.server.errors import (
-    BadAudioError,
-    InputTooLongError,
     UnsupportedError,
 )
+from sled_tts.server.hearing import Hearing
 from sled_tts.server.service import (
     LoadedModel,
-    Reference,
-    ReferenceMode,
     UtteranceOptions,
     VoiceKind,
 )
@@ -47,7 +37,6 @@ from sled_tts.server.sessions.splitting import SplitPlan
 from sled_tts.server.sessions.utterance import LiveUtterance
 from sled_tts.server.voices.speaker import Speaker, VoicePrompt
 
-_CONTINUED_S = 3.0
 _UNLIMITED = MemoryLimit(None)
 # As much of a segment's end as prompts had in training.
 _CARRIED_S = 4.0
@@ -84,6 +73,7 @@ class Voicebox:
             positions=held,
             noise_scale=bundle.extras.noise_scale,
             alignment=bundle.extras.alignment,
+            melody=bundle.extras.melody,
             kernels=kernels,
         )
         info = runner.info
@@ -109,23 +99,21 @@ class Voicebox:
         own = tuple(
             (
                 ListedVoice(voice.id, voice.name, VoiceKind.BUILT_IN, description=voice.description),
-                VoicePrompt(voice.text, voice.latents.float().numpy()),
+                VoicePrompt(voice.text, voice.latents.float().numpy(), register=voice.register),
             )
             for voice in bundle.extras.voices
         )
-        self.speaker = Speaker(bundle.name, codec, own, self.encode)
+        self.hearing = Hearing(bundle, self.model)
+        self.speaker = Speaker(bundle.name, codec, own, self.hearing.encode)
+        if bundle.extras.melody is not None:
+            self.speaker = replace(self.speaker, register=self.hearing.register)
         if bundle.extras.calibrate_voices:
             network = f"{network_fingerprint(bundle.sled)}-{codec}"
-            self.speaker = replace(self.speaker, network=network, calibrate=self.calibrate)
+            self.speaker = replace(self.speaker, network=network, calibrate=self.hearing.calibrate)
 
     @property
     def mode(self) -> Mode:
         return Mode.STREAMING if self.bundle.is_streaming else Mode.OFFLINE
-
-    @property
-    def takes_blocks(self) -> bool:
-        """Whether a voice is a prompt block in front of the text (`model.interleave.prompt_block`)."""
-        return self.bundle.is_streaming and self.bundle.extras.speech_prompts
 
     def split_plan(self, by_sentence: bool, prompt_s: float = 0.0) -> SplitPlan:
         """How texts for this checkpoint are cut."""
@@ -145,8 +133,8 @@ class Voicebox:
         """
         if spoken is None:
             return None, ""
-        self._require_room(len(spoken.latents), "voice")
-        if self.takes_blocks:
+        self.hearing.require_room(len(spoken.latents), "voice")
+        if self.bundle.takes_blocks:
             return Prompt(spoken.latents, tuple(self.bundle.tokenizer.encode(spoken.text.strip())[:-1])), ""
         if self.mode is Mode.STREAMING and self.bundle.extras.max_segment_chars is not None:
             # Trained on short texts alone: with a transcript before the text it says nothing at all.
@@ -181,6 +169,7 @@ class Voicebox:
             timings=options.timings,
             unit_s=self.bundle.extras.speech_unit_s,
             calibration=None if spoken is None else spoken.calibration,
+            register=None if spoken is None else spoken.register,
             text_lead_s=None if self.bundle.extras.alignment is None else self.bundle.extras.alignment.lead_s,
         )
         opening = max(prompt.frames if prompt else 0, voice.carry_frames or 0)
@@ -199,41 +188,6 @@ class Voicebox:
 
     def carry_frames(self, wanted: bool | None, prompt: Prompt | None) -> int | None:
         """How much of a segment's end the next one goes on from; None when each begins afresh."""
-        if not self.takes_blocks or not (prompt is None if wanted is None else wanted):
+        if not self.bundle.takes_blocks or not (prompt is None if wanted is None else wanted):
             return None
         return min(int(_CARRIED_S * self.model.frame_rate), self.model.positions // 4)
-
-    def encode(self, reference: Reference, param: str = "ref_audio") -> Float32:
-        """Blocking: a recording as codec latents `[S, D]`.
-
-        Raises BadAudioError, InputTooLongError beyond half the positions, UnsupportedError for a continuation on a
-        checkpoint that takes prompts as blocks: what is said in the first seconds of a recording is not known.
-        """
-        pcm = reference.pcm
-        if reference.mode is ReferenceMode.CONTINUATION:
-            if self.takes_blocks:
-                raise UnsupportedError(f"{self.model.name} has no mode 'continuation'", param="mode")
-            pcm = pcm[: int(_CONTINUED_S * reference.rate)]
-        if reference.rate != self.model.sampling_rate:
-            pcm = soxr.resample(pcm, reference.rate, self.model.sampling_rate, quality="HQ")
-        frames = len(pcm) // self.model.hop
-        if frames < self.bundle.codec.config.first_chunk_frames:
-            raise BadAudioError(f"the reference recording is too short: {len(reference.pcm)} samples", param=param)
-        self._require_room(frames, param)
-        try:
-            known = as_known(self.bundle, np.ascontiguousarray(pcm[: frames * self.model.hop], dtype=np.float32))
-        except ModelError as error:
-            raise BadAudioError(f"the reference recording has {error}", param=param) from None
-        return np.ascontiguousarray(encode_recording(self.bundle, known).float().cpu().numpy())
-
-    def calibrate(self, spoken: VoicePrompt) -> Calibration:
-        """Blocking, for seconds: what brings a cloned voice nearer to its recording (`model.references.calibrate`)."""
-        return calibrate(self.bundle, spoken.latents, spoken.text)
-
-    def _require_room(self, frames: int, param: str) -> None:
-        if frames > self.model.positions // 2:
-            limit_s = self.model.positions / 2 / self.model.frame_rate
-            raise InputTooLongError(
-                f"the reference recording is longer than {limit_s:.1f} s, the most that {self.model.name} can use",
-                param=param,
-            )

@@ -106,7 +106,7 @@ class LocalSpeechService:
     async def speak(self, text: str, options: UtteranceOptions, reference: Reference | None = None) -> LiveUtterance:
         box = self._choose(options.model, streaming=False)
         if reference is not None:
-            prompt = VoicePrompt(reference.text, await asyncio.to_thread(box.encode, reference))
+            prompt = await asyncio.to_thread(box.hearing.heard, reference)
             utterance = self._begin(box, options, prompt, "recording", None)
         else:
             voice, stored = await asyncio.to_thread(self.voices.prompt, options.voice, box.model.name)

@@ -13,6 +13,8 @@ import torch
 from sled_tts.model.calibration import Calibration
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
+from sled_tts.model.melody.contour import ContourNet, ContourWeights
+from sled_tts.model.melody.melody import Melody
 from sled_tts.model.sled import Sled
 from sled_tts.server.engine.chunks import ChunkPolicy
 from sled_tts.server.engine.commands import Admit, Cancel, Tokens
@@ -163,6 +165,13 @@ def calibration(seed: int) -> Calibration:
     return Calibration(rng.uniform(0.6, 1.7, width).astype(np.float32), rng.normal(0.0, 0.5, width).astype(np.float32))
 
 
+def melody() -> Melody:
+    """Untrained, for `tiny_codec`: two periods of 100 Hz are a frame."""
+    torch.manual_seed(5)
+    net = ContourNet(TINY["vae_embed_dim"], width=6, noise_channels=2).eval()
+    return Melody(ContourWeights.of(net), pitches_hz=(100.0,))
+
+
 def run_dry(engine: Engine, limit: int = 5000) -> int:
     """Step until nothing can run; returns the number of steps."""
     for count in range(limit):
@@ -189,7 +198,7 @@ def tiny_runner(slots: int = 4, stop_bias: float = 0.0, **changes: Any) -> tuple
     codec = tiny_codec()
     torch.manual_seed(1)
     mean, std = 0.1 * torch.randn(TINY["vae_embed_dim"]), 0.5 + torch.rand(TINY["vae_embed_dim"])
-    return SledRunner(sled, codec, mean, std, slots=slots), sled, codec
+    return SledRunner(sled, codec, mean, std, slots=slots, melody=melody()), sled, codec
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:

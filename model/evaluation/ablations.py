@@ -20,7 +20,7 @@ from sled_tts.model.evaluation.arms import (
 from sled_tts.model.evaluation.distribution import Liveliness, held_out_items, spread
 from sled_tts.model.evaluation.drawing import Drawing, Panel
 from sled_tts.model.evaluation.page import Column, Page
-from sled_tts.model.speaking import Line, speak_lines
+from sled_tts.model.speaking import lines_in, speak_lines
 from sled_tts.model.training.batches import Corpus, Utterance
 from sled_tts.model.training.loop import SledTraining
 
@@ -60,9 +60,7 @@ class Experiment:
 
     def judged(self, bundle: ModelBundle, heard: Sequence[Utterance], *, listen: bool) -> dict[str, Any]:
         """A row about one network; `heard` are held-out utterances as it sees them."""
-        own = bundle.voice()
-        prompt, told = (None, None) if own is None else (bundle.normalise(own.latents), own.text)
-        lines = [Line(text, prompt, told) for text in self.texts]
+        lines = lines_in(bundle, bundle.voice(), self.texts)
         made = speak_lines(bundle, lines, cfg_scale=2.0, seed=self.seed, noise_scale=self.noise_scale)
         scattered = spread(bundle.sled, heard, self.seed)
         real = Liveliness.of([utterance.latents for utterance in heard])

@@ -17,7 +17,7 @@ from sled_tts.model.errors import ModelError
 from sled_tts.model.evaluation.judges import Wave
 from sled_tts.model.evaluation.page import Column, Page
 from sled_tts.model.evaluation.signal import inspect
-from sled_tts.model.speaking import Line, speak_lines
+from sled_tts.model.speaking import lines_in, speak_lines
 
 # People speak 10 to 18 letters a second; what is said in `signal.inspect`'s terms between the silences counts.
 _FASTEST, _SLOWEST = 28.0, 5.0
@@ -70,9 +70,7 @@ def outcomes(
     ordered = sorted(texts, key=len)
     for first in range(0, len(ordered), batch):
         group = ordered[first : first + batch]
-        prompt, told = (None, None) if chosen is None else (bundle.normalise(chosen.latents), chosen.text)
-        lines = [Line(text, prompt, told) for text in group]
-        made = speak_lines(bundle, lines, cfg_scale=cfg_scale, seed=seed + first, batch=batch)
+        made = speak_lines(bundle, lines_in(bundle, chosen, group), cfg_scale=cfg_scale, seed=seed + first, batch=batch)
         for text, said in zip(group, made, strict=True):
             yield judge(text, said.wave, rate, bound_reached=said.cut)
 

@@ -78,7 +78,7 @@ def foretold_spread(bundle: ModelBundle, corpus: Corpus, samples: int, seed: int
 
 def _batches(bundle: ModelBundle, corpus: Corpus, seed: int) -> Iterator[Batch]:
     """Every utterance once."""
-    prompted = bundle.is_streaming and bundle.extras.speech_prompts
+    prompted = bundle.takes_blocks
     pairing = Pairing(share=1.0 if prompted else 0.0)
     batches = PairedBatches(corpus, _POSITIONS, pairing, seed, most=bundle.config.max_position_embeddings)
     index, left = 0, len(corpus.items)

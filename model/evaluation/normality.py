@@ -14,7 +14,7 @@ from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
 from sled_tts.model.evaluation.drawing import Drawing, Panel
 from sled_tts.model.evaluation.page import Column, Page
-from sled_tts.model.speaking import Line, speak_lines
+from sled_tts.model.speaking import lines_in, speak_lines
 
 # Beyond this, the p-value of the test is not exact (Royston 1995), and everything is significant.
 _MOST = 5000
@@ -58,10 +58,7 @@ def conditional_samples(bundle: ModelBundle, states: Tensor, count: int, seed: i
 
 def appendix_b(bundle: ModelBundle, texts: Sequence[str], frames: int, samples: int, seed: int) -> Page:
     """Samples of many frames, each under its own condition; and latents of speech, whatever the condition."""
-    own = bundle.voice()
-    prompt, told = (None, None) if own is None else (bundle.normalise(own.latents), own.text)
-    lines = [Line(text, prompt, told) for text in texts]
-    spoken = speak_lines(bundle, lines, cfg_scale=2.0, seed=seed, trace=True)
+    spoken = speak_lines(bundle, lines_in(bundle, bundle.voice(), texts), cfg_scale=2.0, seed=seed, trace=True)
     states = torch.cat([one.states for one in spoken if one.states is not None])
     picked = states[torch.linspace(0, len(states) - 1, frames).long()]
     drawn = conditional_samples(bundle, picked, samples, seed).numpy()

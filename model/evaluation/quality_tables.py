@@ -16,7 +16,7 @@ from sled_tts.model.evaluation.page import Column, Page
 from sled_tts.model.evaluation.prompting import Setting, prompt_recordings, prompted_lines, through_codec
 from sled_tts.model.evaluation.scoring import SCORE_COLUMNS, Clip, Panel, measured
 from sled_tts.model.evaluation.utterances import Utterance
-from sled_tts.model.speaking import Line, speak_lines
+from sled_tts.model.speaking import lines_in, speak_lines
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Protocol:
         lines = prompted_lines(bundle, self.utterances, setting, prompts)
         own = bundle.voice()
         if setting is Setting.NONE and own is not None:
-            lines = [Line(line.text, bundle.normalise(own.latents), own.text) for line in lines]
+            lines = lines_in(bundle, own, [line.text for line in lines])
         made = speak_lines(
             bundle, lines, cfg_scale=self.cfg_scale if cfg_scale is None else cfg_scale, seed=self.seed,
             pacing=pacing, batch=self.batch,

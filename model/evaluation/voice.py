@@ -25,16 +25,14 @@ from sled_tts.model.evaluation.naturalness import margin, opinion
 from sled_tts.model.evaluation.prompting import through_codec
 from sled_tts.model.evaluation.recognition import ClosedSet, Wave, arctic_prompts, score
 from sled_tts.model.evaluation.signal import inspect
-from sled_tts.model.speaking import Line, speak_lines
+from sled_tts.model.speaking import lines_in, speak_lines
 
 
 def speak(
     bundle: ModelBundle, texts: Sequence[str], *, seed: int, cfg_scale: float, batch: int = 8, voice: str | None = None
 ) -> list[tuple[Wave, str]]:
     """Wave and finish reason for each text, in one of the checkpoint's voices (None: its default, if it has any)."""
-    chosen = bundle.voice(voice)
-    prompt, told = (None, None) if chosen is None else (bundle.normalise(chosen.latents), chosen.text)
-    lines = [Line(text, prompt, told) for text in texts]
+    lines = lines_in(bundle, bundle.voice(voice), texts)
     spoken = speak_lines(bundle, lines, cfg_scale=cfg_scale, seed=seed, batch=batch)
     return [(one.wave, "length" if one.cut else "stop") for one in spoken]
 

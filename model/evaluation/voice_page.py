@@ -26,7 +26,7 @@ from sled_tts.model.evaluation.prompting import through_codec
 from sled_tts.model.evaluation.sentences import arctic_prompts, new_sentences
 from sled_tts.model.evaluation.utterances import Utterance
 from sled_tts.model.references import as_known
-from sled_tts.model.speaking import Line, speak_lines
+from sled_tts.model.speaking import lines_in, speak_lines
 
 _CANDIDATES = 300
 # A process takes this many sentences at a time, so that the last ones do not wait for one process.
@@ -107,8 +107,7 @@ def judge_voice(study: VoiceStudy, voice: str, count: int) -> dict[str, Any]:
     rate, own = bundle.codec.config.sampling_rate, bundle.voice(voice)
     assert own is not None
     texts = arctic_prompts()[:count]
-    lines = [Line(text, bundle.normalise(own.latents), own.text) for text in texts]
-    made = speak_lines(bundle, lines, cfg_scale=study.cfg_scale, seed=study.seed)
+    made = speak_lines(bundle, lines_in(bundle, own, texts), cfg_scale=study.cfg_scale, seed=study.seed)
     row = {"voice": voice, "speech": bundle.name, "cut": sum(one.cut for one in made)}
     return row | _judged(study, bundle, voice, texts, [(one.wave, rate) for one in made])
 

@@ -95,6 +95,13 @@ class LatentFrames(Protocol):
     def __getitem__(self, span: slice, /) -> np.ndarray: ...
 
 
+def normalisation(latents: LatentFrames) -> tuple[Tensor, float]:
+    """Mean latent `[D]` of a corpus, and the standard deviation of all elements from it."""
+    sample = torch.from_numpy(np.asarray(latents[:200_000], dtype=np.float32))
+    mean = sample.mean(0)
+    return mean, float((sample - mean).std())
+
+
 class TrainingData(Protocol):
     """What a network can be trained on: a corpus, or one that is read piece by piece.
 
@@ -151,13 +158,12 @@ class Corpus:
     ) -> Corpus:
         """Keep the utterances that can be trained on (see `lasting`; nothing is shortened)."""
         data = np.load(latents, mmap_mode="r")
-        sample = torch.from_numpy(np.asarray(data[:200_000], dtype=np.float32))
-        mean = sample.mean(0)
+        mean, std = normalisation(data)
         every = list(read_items(folder))
         kept = lasting(every, tokenizer, n, m, most)
         names = sorted({phone for item in kept for phone in item.phones})
         left_out = len(every) - len(kept)
-        return cls(kept, data, mean, float((sample - mean).std()), names, tokenizer, left_out)
+        return cls(kept, data, mean, std, names, tokenizer, left_out)
 
     def lanes(self, wanted: int) -> int:
         return 1

@@ -18,17 +18,20 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.config import GeneratorConfig, SledConfig
 from sled_tts.model.errors import ModelError
+from sled_tts.model.melody.melody import FILE as MELODY
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import SPECIAL, Tokenizer, train_tokenizer
 from sled_tts.model.training.averaging import average_checkpoints
 from sled_tts.model.training.batches import Corpus, encode_corpus
 from sled_tts.model.training.codec_loop import CodecReport, CodecTraining, train_codec
 from sled_tts.model.training.display import ended_clearly, run_display
+from sled_tts.model.training.finishing import add_melody, known_speech
 from sled_tts.model.training.loop import SledTraining, StepReport, train_sled
+from sled_tts.model.training.melody import MelodyReport, MelodyTraining, train_contour
 from sled_tts.model.training.pipeline import Pipeline
 from sled_tts.model.training.polish import Polish, PolishReport, polish_decoder
 from sled_tts.model.training.recipe import find_recipe, read_recipe, with_codec, with_data, with_paths_from
-from sled_tts.model.training.synthetic import synthesise_corpus
+from sled_tts.model.training.synthetic import read_pitches, synthesise_corpus
 from sled_tts.model.training.workers import Workers
 
 app = typer.Typer(help="Train a voice.")
@@ -51,7 +54,7 @@ def small_sled_config(vocab_size: int) -> SledConfig:
     )  # fmt: skip
 
 
-def _show(report: CodecReport | PolishReport | StepReport) -> None:
+def _show(report: CodecReport | MelodyReport | PolishReport | StepReport) -> None:
     typer.echo(json.dumps(asdict(report)))
 
 
@@ -147,6 +150,14 @@ def encode(work: Work) -> None:
 
 @app.command()
 @ended_clearly()
+def melody(work: Work, steps: int = MelodyTraining.steps) -> None:
+    """Train what gives speech at a locked pitch the pitch that the recordings had; needs their latents."""
+    training, rate = MelodyTraining(steps=steps), small_codec_config().frame_rate
+    train_contour(work / "corpus", work / "latents.npy", training, work / MELODY, frame_rate=rate, report=_show)
+
+
+@app.command()
+@ended_clearly()
 def tokenizer(work: Work, texts: Path, vocab_size: int = len(SPECIAL) + 256) -> None:
     """Train a byte-level BPE; the default size is bytes only."""
     train_tokenizer(texts.read_text(encoding="utf-8").splitlines(), vocab_size).save(work / "tokenizer")
@@ -174,8 +185,17 @@ def sled(work: Work, steps: int = 6000, resume: bool = False) -> None:
         "max_segment_chars": 80,
         "max_frames_per_token": 10.0,
     }
-    save_bundle(work / "voice", model, vocabulary, Codec.load(work / "codec"), extras, dtype=torch.float16)
-    typer.echo(f"wrote {work / 'voice'}")
+    voice = work / "voice"
+    if read_pitches(work / "corpus") is not None:
+        # Here, so that synthetic training needs none of the train extra.
+        from sled_tts.model.training.recordings import Preparation
+
+        extras |= known_speech(asdict(Preparation()))
+        if (work / MELODY).exists():
+            voice.mkdir(exist_ok=True)
+            extras |= add_melody(work / MELODY, MelodyTraining(), voice)
+    save_bundle(voice, model, vocabulary, Codec.load(work / "codec"), extras, dtype=torch.float16)
+    typer.echo(f"wrote {voice}")
 
 
 @app.command()

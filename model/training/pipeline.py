@@ -12,31 +12,30 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from sled_tts.model.checkpoint import load_sled_state, save_bundle
+from sled_tts.model.checkpoint import load_sled_state
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.errors import ModelError
+from sled_tts.model.melody.melody import FILE as MELODY
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import Tokenizer, train_tokenizer
 from sled_tts.model.training.aligned import write_aligned_samples
 from sled_tts.model.training.batches import Corpus, TrainingData, encode_corpus
 from sled_tts.model.training.board import Board
 from sled_tts.model.training.codec_stages import ALIGNED, CODEC, POLISHED, TUNED, CodecStages, Progress
-from sled_tts.model.training.data.shards import ShardIndex
 from sled_tts.model.training.data.streaming import ShardCorpus, shard_utterances
+from sled_tts.model.training.finishing import write_checkpoint
 from sled_tts.model.training.growth import grow_network
+from sled_tts.model.training.intonation import speaker_registers
 from sled_tts.model.training.loop import StepReport, train_sled
-from sled_tts.model.training.recipe import Recipe, check_recipe, speaker_weights
+from sled_tts.model.training.melody import MelodyReport, train_contour
+from sled_tts.model.training.recipe import Recipe, check_recipe, preparation, speaker_weights
 from sled_tts.model.training.resume import flush
-from sled_tts.model.training.speakers import find_voice, require_speakers
+from sled_tts.model.training.speakers import require_speakers
 from sled_tts.model.training.synthetic import CorpusItem, read_items, synthesise_corpus
 from sled_tts.model.training.workers import Workers
-from sled_tts.model.voices import write_voice
-
-_PROMPT_S = (2.0, 3.5)
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,8 @@ class Pipeline:
                 self._stage(POLISHED, codecs.polish)
             if recorded:
                 self._stage("latents.npy", self._latents)
+            if self.recipe.melody is not None:
+                self._stage(MELODY, self._melody)
             self._stage("tokenizer", self._tokenizer)
         self.workers.wait()
         if self.workers.leads:
@@ -107,7 +108,7 @@ class Pipeline:
             return
         # Here, so that synthetic training needs none of the train extra.
         from sled_tts.model.training.manifests import Limits, read_manifest
-        from sled_tts.model.training.recordings import Preparation, prepare_recordings
+        from sled_tts.model.training.recordings import prepare_recordings
 
         cuts = []
         for name in data.manifests:
@@ -118,10 +119,7 @@ class Pipeline:
             if report.problems and not data.skip_bad:
                 raise ModelError(f"{name}: some cuts cannot be used; mend them or set skip_bad", param="data.manifests")
             cuts += found
-        how = Preparation(
-            codec.sampling_rate, codec.hop_length, data.level, data.trim, data.lock_pitch, align=data.align
-        )
-        chosen = cuts[: data.limit]
+        chosen, how = cuts[: data.limit], preparation(self.recipe)
         prepare_recordings(chosen, out, how, lambda done: self.progress("corpus", done, len(chosen), ""))
 
     def _aligned(self, out: Path) -> None:
@@ -134,6 +132,24 @@ class Pipeline:
     def _latents(self, out: Path) -> None:
         codec = Codec.load(self.work / CODEC)
         encode_corpus(self.work / "corpus", codec, out, quantised=self.recipe.codec.quantised)
+
+    def _melody(self, out: Path) -> None:
+        recipe, how, corpus = self.recipe, self.recipe.melody, self.work / "corpus"
+        assert how is not None
+        # That a voice has no pitch is better known now than when all is trained.
+        require_speakers(
+            (item.speaker for item in self._utterances()), dict.fromkeys(recipe.voice.voices, 1.0), "voice.voices"
+        )
+        speaker_registers(corpus, recipe.voice.voices)
+
+        def report(step: MelodyReport) -> None:
+            explained = "" if step.explained is None else f"  explains {step.explained:.2f} of the variance"
+            self.progress(MELODY, step.step, how.steps, f"energy {step.energy:.3f}{explained}")
+
+        frame_rate, weights = recipe.codec.config.frame_rate, recipe.data.weights
+        train_contour(
+            corpus, self.work / "latents.npy", how, out, frame_rate=frame_rate, weights=weights, report=report
+        )
 
     def _utterances(self) -> Iterator[CorpusItem]:
         shards = self.recipe.data.shards
@@ -214,23 +230,5 @@ class Pipeline:
         load_sled_state(model, load_file(self.work / "sled.safetensors"))
         return model.eval()
 
-    def _quantised(self) -> bool:
-        shards = self.recipe.data.shards
-        return self.recipe.codec.quantised if shards is None else ShardIndex.load(Path(shards)).store == "codes"
-
     def _voice(self, out: Path) -> None:
-        recipe, data = self.recipe, self._data()
-        middle = recipe.codec.config.frame_rate * sum(_PROMPT_S) / 2
-        model = self._trained()
-        out.mkdir(parents=True, exist_ok=True)
-        extras = {
-            "name": recipe.voice.name,
-            "latent_mean": data.mean.tolist(),
-            "latent_std": data.std,
-            "max_segment_chars": recipe.voice.max_segment_chars,
-            "max_frames_per_token": recipe.voice.max_frames_per_token,
-            "speech_prompts": recipe.training.prompts.share > 0,
-            "quantised": self._quantised(),
-            "voices": [write_voice(find_voice(data, speaker, middle), out) for speaker in recipe.voice.voices],
-        }
-        save_bundle(out, model, data.tokenizer, self._codecs.last(), extras, dtype=torch.float16)
+        write_checkpoint(self.recipe, self.work, self._data(), self._trained(), self._codecs.last(), out)

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,8 +16,12 @@ from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ConfigError, ModelError
 from sled_tts.model.training.codec_loop import CodecTraining
 from sled_tts.model.training.loop import SledTraining
+from sled_tts.model.training.melody import MelodyTraining
 from sled_tts.model.training.polish import Polish
 from sled_tts.model.training.speakers import check_weights
+
+if TYPE_CHECKING:
+    from sled_tts.model.training.recordings import Preparation
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ class VoiceRecipe:
 @dataclass(frozen=True)
 class Recipe:
     """`start`: a checkpoint folder to fine-tune from, such as the offline one of the paper's streaming recipe; one with
-    fewer layers than `sled` grows (`growth.grow_network`)."""
+    fewer layers than `sled` grows (`growth.grow_network`). `melody`: how a network learns the pitch that recordings had
+    before it was locked, None to speak at the locked one."""
 
     data: DataRecipe
     sled: SledConfig
@@ -91,6 +96,7 @@ class Recipe:
     codec: CodecRecipe = field(default_factory=CodecRecipe)
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
     voice: VoiceRecipe = field(default_factory=VoiceRecipe)
+    melody: MelodyTraining | None = None
     start: str | None = None
 
 
@@ -107,8 +113,8 @@ def find_recipe(name: str) -> Path:
 
 
 def with_data(recipe: Recipe, source: Path) -> Recipe:
-    """The recipe on other data: a manifest, a shard folder, a folder with `cuts_train.jsonl`, or sentences (.txt).
-    Raises ConfigError for anything else."""
+    """The recipe on other data: a manifest, a shard folder, a folder with `cuts_train.jsonl`, or sentences (.txt);
+    these are read at one pitch, so without the recipe's melody. Raises ConfigError for anything else."""
     data = replace(recipe.data, manifests=(), texts=None, shards=None, root=None)
     if (source / "index.json").is_file():
         return replace(recipe, data=replace(data, shards=str(source)))
@@ -120,7 +126,7 @@ def with_data(recipe: Recipe, source: Path) -> Recipe:
     if not source.exists():
         raise ConfigError(f"there is no {source}", param="data")
     if source.suffix == ".txt":
-        return replace(recipe, data=replace(data, texts=str(source)))
+        return replace(recipe, data=replace(data, texts=str(source)), melody=None)
     return replace(recipe, data=replace(data, manifests=(str(source),)))
 
 
@@ -167,6 +173,15 @@ def with_paths_from(recipe: Recipe, folder: Path) -> Recipe:
     )
 
 
+def preparation(recipe: Recipe) -> Preparation:
+    """How its recordings become a corpus."""
+    # Here, so that synthetic training needs none of the train extra.
+    from sled_tts.model.training.recordings import Preparation
+
+    data, codec = recipe.data, recipe.codec.config
+    return Preparation(codec.sampling_rate, codec.hop_length, data.level, data.trim, data.lock_pitch, align=data.align)
+
+
 def speaker_weights(recipe: Recipe) -> dict[str, dict[str, float]]:
     """Every table of a recipe that weighs speakers, by its name there."""
     codec = recipe.codec
@@ -176,7 +191,7 @@ def speaker_weights(recipe: Recipe) -> dict[str, dict[str, float]]:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raises ModelError for what does not go together, before anything is made."""
+    """Raises ModelError (ConfigError for a melody) for what does not go together, before anything is made."""
     data, codec = recipe.data, recipe.codec
     if (bool(data.manifests), bool(data.texts), bool(data.shards)).count(True) != 1:
         raise ModelError("data needs either manifests or texts or shards", param="data.manifests")
@@ -197,6 +212,20 @@ def check_recipe(recipe: Recipe) -> None:
             where = f"codec.{name}"
             why = f"{where}: a decoder is trained on recordings, and shards have none; take it out of the recipe"
             raise ModelError(why, param=where)
+    if recipe.melody is not None:
+        _check_melody(recipe.melody, data)
+
+
+def _check_melody(melody: MelodyTraining, data: DataRecipe) -> None:
+    if not (data.manifests and data.lock_pitch):
+        why = "melody is learnt from recordings (data.manifests) whose pitch is locked (data.lock_pitch)"
+        raise ConfigError(f"{why}; take it out of the recipe", param="melody")
+    for name in ("steps", "batch", "width", "least_voiced_s"):
+        if getattr(melody, name) < 1:
+            raise ConfigError(f"melody.{name} must be at least 1, got {getattr(melody, name)}", param=f"melody.{name}")
+    for name in ("depth", "noise_scale"):
+        if not 0.0 <= getattr(melody, name) <= 4.0:
+            raise ConfigError(f"melody.{name} must be in [0, 4], got {getattr(melody, name)}", param=f"melody.{name}")
 
 
 def _check_keys(kind: Any, data: Mapping[str, Any], file: str, prefix: str) -> None:

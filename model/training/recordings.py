@@ -12,9 +12,10 @@ import numpy.typing as npt
 from lhotse import MonoCut
 
 from sled_tts.model.errors import ModelError
-from sled_tts.model.pitch import PITCHES_HZ, lock_pitch, median_pitch, nearest_pitch
+from sled_tts.model.melody.register import nearest_pitch
+from sled_tts.model.pitch import PITCHES_HZ, Float32, frame_pitches, lock_pitch, median_pitch, pitch_track
 from sled_tts.model.training.alignment import RATE, Aligned, Aligner
-from sled_tts.model.training.synthetic import CorpusItem
+from sled_tts.model.training.synthetic import LOCKED, PITCHES, CorpusItem
 
 Float64 = npt.NDArray[np.float64]
 
@@ -44,12 +45,14 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Piece:
-    """One utterance: `samples [frames * hop]`, its text, one phone label a frame (or none at all), its speaker."""
+    """One utterance: `samples [frames * hop]`, its text, one phone label a frame (or none at all), its speaker, and the
+    pitch of every frame before it was locked (Hz, 0 where unvoiced; None where it was not)."""
 
     samples: npt.NDArray[np.int16]
     text: str
     labels: list[str]
     speaker: str
+    pitches: Float32 | None = None
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,25 @@ class Preparer:
         wave = _load(cut, how.rate)
         if how.trim:
             wave = trim_silence(wave, how.rate)
+        pitches = None
         if how.lock_pitch:
-            wave = lock_pitch(wave, how.rate, self.pitches[name])
+            tracked = pitch_track(wave, how.rate)
+            pitches = frame_pitches(tracked[0], how.rate, how.hop, -(-len(wave) // how.hop))
+            wave = lock_pitch(wave, how.rate, self.pitches[name], tracked)
         samples, text = _to_samples(wave, how), cut.supervisions[0].text.strip()
         aligned = self.aligner.align(samples, text) if self.aligner is not None else None
-        return [Piece(piece, words, labels, name) for piece, words, labels in _pieces(samples, text, aligned, how)]
+        frames, hop = len(samples) // how.hop, how.hop
+        labels = aligned.phone_labels(frames, hop / how.rate) if aligned is not None else []
+        return [
+            Piece(
+                samples[begin * hop : end * hop],
+                words,
+                labels[begin:end],
+                name,
+                None if pitches is None else pitches[begin:end],
+            )
+            for begin, end, words in _phrases(frames, text, aligned, how)
+        ]
 
 
 def prepare_recordings(
@@ -90,24 +107,37 @@ def prepare_recordings(
     how: Preparation,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[int, float]:
-    """Write `folder/audio.i16` and `folder/items.jsonl` from cuts of any rate; returns (utterances, hours).
+    """Write `folder/audio.i16` and `folder/items.jsonl` from cuts of any rate, and `folder/pitch.f32` where pitch is
+    locked; returns (utterances, hours).
 
     The speaker is the supervision's, or the recording's folder where there is none. `progress` hears how many cuts
     are done. Raises ModelError for speakers without voiced speech and for audio that cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     preparer, count, offset = Preparer.create(cuts, how), 0, 0
-    with (folder / "audio.i16.partial").open("wb") as audio, (folder / "items.jsonl.partial").open("w") as items:
+    with (
+        (folder / "audio.i16.partial").open("wb") as audio,
+        (folder / "items.jsonl.partial").open("w") as items,
+        (folder / f"{PITCHES}.partial").open("wb") as pitches,
+    ):
         for done, cut in enumerate(cuts, 1):
             for piece in preparer.pieces(cut):
                 frames = len(piece.samples) // how.hop
                 item = CorpusItem(count, piece.text, offset, frames, piece.labels, piece.speaker)
                 audio.write(piece.samples.tobytes())
                 items.write(json.dumps(asdict(item)) + "\n")
+                if piece.pitches is not None:
+                    pitches.write(piece.pitches.astype("<f4").tobytes())
                 count, offset = count + 1, offset + frames
             progress(done)
-    (folder / "audio.i16.partial").replace(folder / "audio.i16")
-    (folder / "items.jsonl.partial").replace(folder / "items.jsonl")
+    if not how.lock_pitch:
+        (folder / f"{PITCHES}.partial").unlink()
+        (folder / PITCHES).unlink(missing_ok=True)
+    (folder / LOCKED).unlink(missing_ok=True)
+    if how.lock_pitch:
+        (folder / LOCKED).write_text(json.dumps(preparer.pitches))
+    for name in ("audio.i16", "items.jsonl", *([PITCHES] if how.lock_pitch else [])):
+        (folder / f"{name}.partial").replace(folder / name)
     return count, offset * how.hop / how.rate / 3600
 
 
@@ -154,19 +184,15 @@ def _to_samples(wave: Float64, how: Preparation) -> npt.NDArray[np.int16]:
     return (wave * 32767).astype("<i2")
 
 
-def _pieces(
-    samples: npt.NDArray[np.int16], text: str, aligned: Aligned | None, how: Preparation
-) -> list[tuple[npt.NDArray[np.int16], str, list[str]]]:
-    """(samples, text, phone labels) of the utterance, or of its phrases when it is long and they are known."""
-    frames, frame_s = len(samples) // how.hop, how.hop / how.rate
-    labels = aligned.phone_labels(frames, frame_s) if aligned is not None else []
-    written = text.split()
+def _phrases(frames: int, text: str, aligned: Aligned | None, how: Preparation) -> list[tuple[int, int, str]]:
+    """(first frame, frame after the last, text) of the utterance, or of its phrases when it is long and they are
+    known."""
+    frame_s, written = how.hop / how.rate, text.split()
     if aligned is None or frames * frame_s <= how.phrase_s or len(written) != len(aligned.words):
-        return [(samples, text, labels)]
-    pieces = []
+        return [(0, frames, text)]
+    found = []
     for first, last in aligned.phrases(how.pause_s, how.shortest_phrase_s):
         begin = max(0, int((aligned.words[first][1] - _LEAD_S) / frame_s))
         end = min(frames, int((aligned.words[last - 1][2] + _LEAD_S) / frame_s) + 1)
-        span = samples[begin * how.hop : end * how.hop]
-        pieces.append((span, " ".join(written[first:last]), labels[begin:end]))
-    return pieces
+        found.append((begin, end, " ".join(written[first:last])))
+    return found

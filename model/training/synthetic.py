@@ -23,6 +23,7 @@ from sled_tts.model.errors import ModelError
 
 SAMPLING_RATE = 16_000
 PITCH_HZ = 100
+PITCHES, LOCKED = "pitch.f32", "locked.json"
 _LEAD_S, _TRAIL_S = 0.08, 0.14
 
 
@@ -70,6 +71,8 @@ def synthesise_corpus(texts: Iterable[str], folder: Path, *, hop: int, voice: st
     if shutil.which("flite") is None:
         raise ModelError("flite is not installed (Debian package: flite)")
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (PITCHES, LOCKED):  # of recordings that were here before
+        (folder / name).unlink(missing_ok=True)
     offset, count = 0, 0
     with (
         TemporaryDirectory() as scratch,
@@ -106,3 +109,16 @@ def read_items(folder: Path) -> Iterator[CorpusItem]:
 def read_audio(folder: Path) -> npt.NDArray[np.int16]:
     """All samples of the corpus, memory-mapped."""
     return np.memmap(folder / "audio.i16", dtype=np.int16, mode="r")
+
+
+def read_pitches(folder: Path) -> npt.NDArray[np.float32] | None:
+    """The pitch that every frame of a corpus had before it was locked `[F]`, Hz, 0 where unvoiced. None for a corpus
+    whose pitch was not."""
+    path = folder / PITCHES
+    return np.fromfile(path, dtype="<f4") if path.is_file() else None
+
+
+def read_locked(folder: Path) -> dict[str, float]:
+    """The pitch at which a corpus has each of its speakers, Hz; empty for a corpus that has them at their own."""
+    path = folder / LOCKED
+    return dict(json.loads(path.read_text())) if path.is_file() else {}

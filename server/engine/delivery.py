@@ -78,8 +78,11 @@ class Delivery:
             lead = s.playback.lead_s(now) or 0.0
             final = s.ending is not None
             cuts = self.chunks.next_cuts(s.decoded, s.speech, s.prompt_frames, lead, final, s.primed)
+            if final and not cuts and s.request.register is not None and not s.emptied:
+                cuts = [s.decoded]  # the melody still holds something back
             if cuts and s.frames:
                 plans.append((s, cuts))
+                s.emptied = final
         if not plans:
             return []
         batch = Batch([s for s, _ in plans], [cuts[-1] - max(s.decoded, s.prompt_frames) for s, cuts in plans])

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.streaming import SlotState
+from sled_tts.model.melody.melody import Melodist
 from sled_tts.server.engine.captured import Captured
 from sled_tts.server.engine.chunks import ChunkPolicy
+from sled_tts.server.engine.melodies import Melodies
 from sled_tts.server.engine.request import Float32
 from sled_tts.server.engine.state import EngineState
 from sled_tts.server.engine.transfers import Array, Download, Landing, Lanes, Upload, send_once
@@ -27,36 +29,55 @@ _PENDING_BATCHES = 8
 Cell = tuple[int, int, bool]
 """Rows of a batch, latents of each, and whether they begin an utterance."""
 
+Decoded = tuple[Float32, Float32]
+"""A wave `[count * hop]`, and the codec latents it is of, flat: empty where there is no melody to be told by them."""
+
+_NOTHING: Decoded = (np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.float32))
+
 
 @dataclass(frozen=True)
 class Waves:
-    """Decodes under way, and which pieces of work each of them answers."""
+    """Decodes under way, which pieces of work each of them answers, and the melody of each piece, if any."""
 
-    parts: Sequence[tuple[Sequence[int], Landing[list[Float32]]]] = field(repr=False)
+    parts: Sequence[tuple[Sequence[int], Landing[list[Decoded]]]] = field(repr=False)
+    work: Sequence[DecodeWork] = field(repr=False)
+    melodists: Sequence[Melodist | None] = field(repr=False)
 
     @property
     def done(self) -> bool:
         return all(landing.done for _, landing in self.parts)
 
     def wait(self) -> list[Float32]:
-        found: dict[int, Float32] = {}
+        found: dict[int, Decoded] = {}
         for members, landing in self.parts:
             found.update(zip(members, landing.wait(), strict=True))
-        return [found[index] for index in range(len(found))]
+        heard = []
+        for index, (work, melodist) in enumerate(zip(self.work, self.melodists, strict=True)):
+            wave, latents = found.get(index, _NOTHING)
+            if melodist is not None:
+                wave = melodist.push(wave, latents.reshape(work.count, -1), work.final)
+            heard.append(wave)
+        return heard
 
 
 class DeviceCodec:
     """Decodes the latents of a state in place; its last slot absorbs padding."""
 
-    def __init__(self, codec: Codec, state: EngineState, lanes: Lanes, graphed: bool) -> None:
+    def __init__(
+        self, codec: Codec, state: EngineState, lanes: Lanes, graphed: bool, melodies: Melodies | None = None
+    ) -> None:
         self.slots = state.latents.shape[0] - 1
         self.decoder = codec.streaming_decoder(self.slots + 1)
         self._state, self._lanes = state, lanes
+        self._melodies = melodies or Melodies(None)
         self._hop, self._first = codec.config.hop_length, codec.config.first_chunk_frames
         policy = ChunkPolicy(self._first)
         self._lengths = ((self._first, True), (policy.unit, False), (policy.primed_first, False))
         self._where = Upload((2 * (self.slots + 1),), torch.long, lanes, _PENDING_BATCHES)
-        self._pcm = Download(torch.float32, self.slots * self._hop * max(self._first, policy.unit), lanes)
+        # With a melody, latents come along with the sound.
+        self._tells = 0 if self._melodies.melody is None else state.latents.shape[2]
+        most = max(self._first, policy.unit) * (self._hop + self._tells)
+        self._pcm = Download(torch.float32, self.slots * most, lanes)
         self.graphs: Captured[Cell, Tensor] = Captured("codec", lanes, graphed)
         # The last decode of each slot, for whoever is about to overwrite its latents.
         self._marks: dict[int, torch.cuda.Event | None] = {}
@@ -87,6 +108,8 @@ class DeviceCodec:
         """Queue a decode of frames that have been written. Call on the codec's lane."""
         groups: dict[tuple[int, bool], list[int]] = {}
         for index, w in enumerate(work):
+            if not w.count:
+                continue
             fresh = self.decoder.state.fresh[w.slot]
             if fresh and w.count < self._first and not w.final:
                 raise ValueError(f"the first chunk of a stream needs {self._first} latents, got {w.count}")
@@ -100,12 +123,13 @@ class DeviceCodec:
             missing = rows - len(members)
             where = self._send(slots + [self.slots] * missing, starts + [0] * missing)
             waves = self.graphs.run((rows, count, fresh), self._work(where, count, fresh))
-            parts.append((members, self._pcm.start(waves[: len(members)].flatten(), _split(len(members)))))
+            split = _split(len(members), count * self._hop)
+            parts.append((members, self._pcm.start(waves[: len(members)].flatten(), split)))
             for slot in slots:
                 self.decoder.state.fresh[slot] = False
         mark = self._lanes.mark()
         self._marks.update((w.slot, mark) for w in work)
-        return Waves(parts)
+        return Waves(parts, work, [self._melodies.of(w.slot) for w in work])
 
     def last_decode(self, slot: int) -> torch.cuda.Event | None:
         """When the last decode of a slot's latents will be over."""
@@ -144,10 +168,15 @@ class DeviceCodec:
             slots, starts = where.view(2, -1).unbind(0)
             frames = starts[:, None] + torch.arange(count, device=where.device)
             chosen = state.latents[slots[:, None], frames]
-            return self.decoder.run(chosen * state.spread[slots, None] + state.centre[slots, None], slots, fresh)
+            given = chosen * state.spread[slots, None] + state.centre[slots, None]
+            waves = self.decoder.run(given, slots, fresh)
+            return torch.cat([waves.flatten(1), given.flatten(1)], dim=1) if self._tells else waves
 
         return work
 
 
-def _split(rows: int) -> Callable[[Array], list[Float32]]:
-    return lambda flat: list(np.split(flat, rows))
+def _split(rows: int, samples: int) -> Callable[[Array], list[Decoded]]:
+    def split(flat: Array) -> list[Decoded]:
+        return [(row[:samples], row[samples:]) for row in flat.reshape(rows, -1)]
+
+    return split

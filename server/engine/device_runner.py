@@ -16,11 +16,13 @@ from torch import Tensor
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.following import AlignmentHeads
 from sled_tts.model.kernels.choose import PLAIN, Kernels
+from sled_tts.model.melody.melody import Melody
 from sled_tts.model.sled import Sled
 from sled_tts.server.engine.columns import Counters, Pack
 from sled_tts.server.engine.device_codec import DeviceCodec, Waves
 from sled_tts.server.engine.graphs import Sizes, StepGraphs
 from sled_tts.server.engine.looks import Looks
+from sled_tts.server.engine.melodies import Melodies
 from sled_tts.server.engine.packed import PackedNetwork
 from sled_tts.server.engine.prefix import Prefix, PrefixCache
 from sled_tts.server.engine.request import Float32, SynthesisRequest
@@ -65,6 +67,7 @@ class DeviceRunner:
         positions: int | None = None,
         noise_scale: float = 1.0,
         alignment: AlignmentHeads | None = None,
+        melody: Melody | None = None,
         kernels: Kernels = PLAIN,
         graphed: bool | None = None,
         lag: int = 1,
@@ -92,7 +95,8 @@ class DeviceRunner:
         self._noise = Upload((slots, NOISE_BLOCK, channels), torch.float32, self.lanes, turns)
         self._redrawn = Upload((slots,), torch.long, self.lanes, turns)
         self._codes = Download(torch.int32, slots, self.lanes)
-        self.speech = DeviceCodec(codec, self.state, self.lanes, graphed)
+        self._melodies = Melodies(melody)
+        self.speech = DeviceCodec(codec, self.state, self.lanes, graphed, self._melodies)
         self._info = runner_info(sled, codec, slots, held)
         self.lag = lag
         self.lanes.begin()
@@ -131,6 +135,7 @@ class DeviceRunner:
                 state.latents[slot, : request.prompt.frames] = (prompt - self._mean) / self._std
                 state.filled[slot] = request.prompt.frames
         self.speech.reset(slot)
+        self._melodies.open(slot, request, self._info)
         self._looks.open(slot, request.follow_text)
         if (block := PromptWork.of(slot, request, self._info)) is not None:
             self._enter_prompt(block)
@@ -159,7 +164,8 @@ class DeviceRunner:
             self._prefixes.put(key, Prefix(kept, self.speech.snapshot(slot)))
 
     def close(self, slot: int) -> None:
-        """Nothing to undo: opening a slot resets all that it holds."""
+        """Little to undo: opening a slot resets all that it holds."""
+        self._melodies.close(slot)
 
     def looked(self, slot: int) -> Float32 | None:
         return self._looks.found.get(slot)

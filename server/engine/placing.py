@@ -13,6 +13,7 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.errors import ConfigError
 from sled_tts.model.following import AlignmentHeads
 from sled_tts.model.kernels.choose import KernelChoice, choose_kernels
+from sled_tts.model.melody.melody import Melody
 from sled_tts.model.sled import Sled
 from sled_tts.server.engine.comparing import LatentError, latent_error
 from sled_tts.server.engine.device_runner import DeviceRunner
@@ -52,6 +53,7 @@ def place_runner(
     positions: int,
     noise_scale: float = 1.0,
     alignment: AlignmentHeads | None = None,
+    melody: Melody | None = None,
     kernels: str = "auto",
 ) -> SledRunner | DeviceRunner:
     """A runner for the device the model is on, ready for its first request: graphs captured, kernels tried.
@@ -67,12 +69,28 @@ def place_runner(
             name, what = ("kv_precision", "8-bit keys and values are") if kv8 else ("kernels", "Triton's kernels are")
             raise ConfigError(f"{what} for GPUs", param=name)
         return SledRunner(
-            sled, codec, mean, std, slots=slots, positions=positions, noise_scale=noise_scale, alignment=alignment
+            sled,
+            codec,
+            mean,
+            std,
+            slots=slots,
+            positions=positions,
+            noise_scale=noise_scale,
+            alignment=alignment,
+            melody=melody,
         )
     chosen = choose_kernels(device, sled.z_proj.weight.dtype, wanted, kv8)
     log.info("steps on %s run on kernels of %s", device, chosen.name)
     make = functools.partial(
-        DeviceRunner, sled, codec, mean, std, noise_scale=noise_scale, kernels=chosen, alignment=alignment
+        DeviceRunner,
+        sled,
+        codec,
+        mean,
+        std,
+        noise_scale=noise_scale,
+        kernels=chosen,
+        alignment=alignment,
+        melody=melody,
     )
     if kv8:
         check_cache(lambda s, p: make(slots=s, positions=p, graphed=False), sled)

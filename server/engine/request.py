@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sled_tts.model.calibration import Calibration
+from sled_tts.model.melody.register import Register
 
 Float32 = npt.NDArray[np.float32]
 
@@ -68,7 +69,8 @@ class SynthesisRequest:
     None when tokens will arrive through the handle. `n`, `m`: pacing of a streaming checkpoint, None for its own.
     `max_frames`: bound on new frames, None for a bound that follows the text length (see `limits.FrameBudget`).
     `prompt`: reference speech whose transcript opens the text; its samples are not part of the output. `calibration`:
-    what brings the speech nearer to its voice on the way to the codec.
+    what brings the speech nearer to its voice on the way to the codec. `register`: where the pitch of a checkpoint with
+    a melody lies; None leaves its speech at one pitch.
     `keep_latents`: `Finished` brings what was said, for another request to go on from. `follow_text`: chunks say where
     the network looked in the tokens, if its checkpoint names the heads that tell.
     """
@@ -85,6 +87,7 @@ class SynthesisRequest:
     keep_latents: bool = False
     follow_text: bool = False
     calibration: Calibration | None = None
+    register: Register | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.following import AlignmentHeads, TextWatch, Watched
+from sled_tts.model.melody.melody import Melody
 from sled_tts.model.quantization import Precision
 from sled_tts.model.quantization import pack as pack_weight
 from sled_tts.model.sled import Sled
 from sled_tts.model.stepping import forward_packed, pack, pad_rows
+from sled_tts.server.engine.melodies import Melodies
 from sled_tts.server.engine.prefix import Prefix, PrefixCache
 from sled_tts.server.engine.request import Float32, SynthesisRequest
 from sled_tts.server.engine.state import NOISE_BLOCK, EngineState, draw_noise, runner_info, stop_level
@@ -43,6 +45,7 @@ class SledRunner:
         positions: int | None = None,
         noise_scale: float = 1.0,
         alignment: AlignmentHeads | None = None,
+        melody: Melody | None = None,
     ) -> None:
         config = sled.config
         held = min(positions or config.max_position_embeddings, config.max_position_embeddings)
@@ -57,6 +60,7 @@ class SledRunner:
         self._prefixes = PrefixCache()
         self._noise_scale = noise_scale
         self._alignment = alignment
+        self._melodies = Melodies(melody)
         # Where a followed slot's text is in its conditional row, and where its last frame looked in it.
         self._text_at: dict[int, list[int]] = {}
         self._looked: dict[int, Tensor] = {}
@@ -86,6 +90,7 @@ class SledRunner:
             state.filled[slot] = request.prompt.frames
         self._draw_noise(slot)
         self.decoder.reset([slot])
+        self._melodies.open(slot, request, self._info)
         if (block := PromptWork.of(slot, request, self._info)) is not None:
             self._enter_prompt(block)
         if request.follow_text and self._alignment is not None:
@@ -109,6 +114,7 @@ class SledRunner:
         """Little to undo: opening a slot resets all that it holds."""
         self._text_at.pop(slot, None)
         self._looked.pop(slot, None)
+        self._melodies.close(slot)
 
     def looked(self, slot: int) -> Float32 | None:
         held = self._looked.get(slot)
@@ -140,7 +146,12 @@ class SledRunner:
     def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
         chunks = [self.state.for_codec(w.slot, w.start, w.count) for w in work]
         waves = self.decoder.decode(chunks, [w.slot for w in work], [w.final for w in work])
-        return [wave.numpy() for wave in waves]
+        heard = []
+        for w, chunk, wave in zip(work, chunks, waves, strict=True):
+            melodist = self._melodies.of(w.slot)
+            told = wave.numpy()
+            heard.append(told if melodist is None else melodist.push(told, chunk.float().cpu().numpy(), w.final))
+        return heard
 
     @torch.inference_mode()
     def latents(self, slot: int, start: int, count: int) -> Float32:

@@ -67,7 +67,8 @@ class Stream:
     frames that have been given to the codec (the prompt's included), `positions` the conditional row's filled cache.
     `under_way` are frames that were launched and whose outcome is not known; `decoding` counts decodes not yet
     delivered, and their frames; `ending` is set once nothing more will be said, `over` once the stream has ended.
-    `looks` are those of frames not delivered yet, when the request follows its text.
+    `looks` are those of frames not delivered yet, when the request follows its text. `emptied`: the codec has been told
+    that nothing more will come.
     """
 
     request: SynthesisRequest
@@ -102,6 +103,7 @@ class Stream:
     ending: FinishReason | None = None
     over: bool = False
     looks: list[Float32] = field(default_factory=list, repr=False)
+    emptied: bool = False
 
     def __post_init__(self) -> None:
         request = self.request

@@ -94,7 +94,8 @@ class PromptWork:
 
 @dataclass(frozen=True)
 class DecodeWork:
-    """Decode speech frames `[start, start + count)` of a slot; the prompt's frames come first."""
+    """Decode speech frames `[start, start + count)` of a slot; the prompt's frames come first. After `final`, which may
+    have none, the slot says no more: all that was held back is due."""
 
     slot: int
     start: int
@@ -134,7 +135,7 @@ class StepRunner(Protocol):
         """
 
     def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
-        """PCM `[count * hop]` for each piece of work; slots are distinct."""
+        """PCM `[count * hop]` for each piece of work; slots are distinct. With a melody it is a frame or two behind."""
 
     def latents(self, slot: int, start: int, count: int) -> Float32:
         """Speech frames `[start, start + count)` of a slot as codec latents `[count, D]`, the prompt's first."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from sled_tts.model.calibration import Calibration
+from sled_tts.model.melody.register import Register
 from sled_tts.server.engine.request import (
     AudioChunk,
     Event,
@@ -42,7 +43,7 @@ class Voice:
     `carry_frames`: each segment goes on from the end of the one before, at most so many frames; None when segments
     begin afresh, or all from `prompt`. `timings`: words are told with their times; `unit_s`
     is the pace at which that begins. `text_lead_s`: the engine tells where the network looks, so much ahead of the
-    sound; None when it does not. `calibration`: of the voice in `prompt`.
+    sound; None when it does not. `calibration`, `register`: of the voice in `prompt`.
     """
 
     utterance_id: str
@@ -60,6 +61,7 @@ class Voice:
     unit_s: float = 0.04
     text_lead_s: float | None = None
     calibration: Calibration | None = None
+    register: Register | None = None
 
     @property
     def whole_segments(self) -> bool:
@@ -119,6 +121,7 @@ class UtteranceMachine:
             max_frames=None if voice.max_frames is None else voice.max_frames - self._frames,
             prompt=prompt,
             calibration=voice.calibration,
+            register=voice.register,
             token_ids=ids,
             n=voice.n,
             m=voice.m,

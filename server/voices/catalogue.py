@@ -17,7 +17,7 @@ from sled_tts.server.voices.entry import VoiceEntry
 from sled_tts.server.voices.folder import Scan, VoiceFolder
 from sled_tts.server.voices.ledger import CloneLedger
 from sled_tts.server.voices.recordings import ReferenceRules, Transcriber, read_reference
-from sled_tts.server.voices.speaker import Speaker, VoicePrompt, calibrated
+from sled_tts.server.voices.speaker import Speaker, VoicePrompt, calibrated, registered
 
 log = get_logger(__name__)
 
@@ -167,7 +167,8 @@ class VoiceCatalogue:
             return speaker.encode(Reference(pcm, rate, entry.text), "voice")
 
         plain = VoicePrompt(entry.text, folder.prompt(entry, speaker.codec, encode))
-        prompt = replace(plain, calibration=calibrated(speaker, folder, entry, plain))
+        calibration, register = calibrated(speaker, folder, entry, plain), registered(speaker, folder, entry)
+        prompt = replace(plain, calibration=calibration, register=register)
         with self._lock:
             self._prompts[key] = prompt
             while len(self._prompts) > _CACHED_PROMPTS:

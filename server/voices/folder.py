@@ -113,15 +113,14 @@ class VoiceFolder:
         Raises VoiceNotFoundError when it has just been deleted or its sound cannot be read.
         """
         place = self._place(entry.id)
+        return self._kept(place / _prompt_name(codec), "latents", lambda: encode(_recording(place), entry.rate))
 
-        def make() -> Float32:
-            try:
-                pcm = load_array(place / _RECORDING, "pcm", 1)
-            except CorruptEntryError as error:
-                raise VoiceNotFoundError(f"voice {entry.id!r} cannot be read: {error}", param="voice") from None
-            return encode(pcm, entry.rate)
-
-        return self._kept(place / _prompt_name(codec), "latents", make)
+    def register(self, entry: VoiceEntry, codec: str, listen: Callable[[Float32, int], Float32]) -> Float32:
+        """Median pitch, its spread in octaves, and the pitch at which a codec's networks know the voice, `[1, 3]`;
+        measured, and kept, the first time. Raises as `prompt` does."""
+        place = self._place(entry.id)
+        kept = place / f"register-{codec}.safetensors"
+        return self._kept(kept, "register", lambda: listen(_recording(place), entry.rate))
 
     def correction(self, entry: VoiceEntry, network: str, listen: Callable[[], Float32]) -> Float32:
         """Scale and shift `[2, D]` for a network that speaks like this voice; found, and kept, the first time."""
@@ -190,6 +189,13 @@ class VoiceFolder:
             raise UnsupportedError(
                 f"the server cannot write its voices: {error.strerror or 'input/output error'}", param="voice"
             ) from None
+
+
+def _recording(place: Path) -> Float32:
+    try:
+        return load_array(place / _RECORDING, "pcm", 1)
+    except CorruptEntryError as error:
+        raise VoiceNotFoundError(f"voice {place.name!r} cannot be read: {error}", param="voice") from None
 
 
 def _prompt_name(codec: str) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from sled_tts.model.calibration import Calibration
 from sled_tts.model.errors import ModelError
+from sled_tts.model.melody.register import Register
 from sled_tts.server.engine.request import Float32
 from sled_tts.server.logs import get_logger
 from sled_tts.server.service import Reference, Voice
@@ -19,11 +22,12 @@ log = get_logger(__name__)
 @dataclass(frozen=True)
 class VoicePrompt:
     """What a network goes on from: `latents [S, D]`, the codec's, fp32, and what they say; `calibration` is of what it
-    says then."""
+    says then; `register` is where its melody lies."""
 
     text: str = field(repr=False)
     latents: Float32 = field(repr=False)
     calibration: Calibration | None = field(default=None, repr=False)
+    register: Register | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Speaker:
     `codec` tells codecs with different latents apart; `encode` is blocking: a recording to latents `[S, D]`, errors
     naming its second argument. The first of `own` is the default; without any it speaks without a prompt. `calibrate`,
     if cloned voices are to be calibrated, blocks for seconds; `network` tells what it finds from other networks'.
+    `register`, of a checkpoint with a melody, is blocking as well: where the pitch of a recording lies.
     """
 
     model: str
@@ -41,6 +46,25 @@ class Speaker:
     encode: Callable[[Reference, str], Float32] = field(repr=False)
     network: str = ""
     calibrate: Callable[[VoicePrompt], Calibration] | None = field(default=None, repr=False)
+    register: Callable[[Reference], Register] | None = field(default=None, repr=False)
+
+
+def registered(speaker: Speaker, folder: VoiceFolder, entry: VoiceEntry) -> Register | None:
+    """From the voice's folder, or measured, which is kept; None for a checkpoint without a melody."""
+    measure = speaker.register
+    if measure is None:
+        return None
+
+    def listen(pcm: Float32, rate: int) -> Float32:
+        found = measure(Reference(pcm, rate, entry.text))
+        return np.array([[found.hz, found.spread, found.locked_hz or 0.0]], dtype=np.float32)
+
+    try:
+        ((hz, spread, locked_hz),) = folder.register(entry, speaker.codec, listen).tolist()
+        return Register(hz, spread, locked_hz or None)
+    except (ModelError, ValueError) as error:
+        log.warning("pitch of a voice not found", voice=entry.id, problem=str(error))
+        return None
 
 
 def calibrated(speaker: Speaker, folder: VoiceFolder, entry: VoiceEntry, prompt: VoicePrompt) -> Calibration | None:

@@ -15,7 +15,8 @@ from sled_tts.model.errors import ModelError
 
 pytest.importorskip("lhotse", reason="the train extra is not installed")
 
-from sled_tts.model.pitch import lock_pitch, median_pitch, nearest_pitch, pitch_track
+from sled_tts.model.melody.register import nearest_pitch
+from sled_tts.model.pitch import PITCHES_HZ, lock_pitch, median_pitch, pitch_track
 from sled_tts.model.training.alignment import Aligned
 from sled_tts.model.training.manifests import Limits, read_manifest
 from sled_tts.model.training.recordings import Preparation, prepare_recordings, trim_silence
@@ -119,7 +120,7 @@ def test_locked_pitch_is_constant_and_in_phase_with_the_frames() -> None:
 
 def test_pitch_of_a_speaker_and_its_grid() -> None:
     assert median_pitch([voice(1.0, 210)], RATE) == pytest.approx(210, rel=0.02)
-    assert [nearest_pitch(hz) for hz in (90, 118, 130, 220)] == [100.0, 100.0, 150.0, 150.0]
+    assert [nearest_pitch(hz, PITCHES_HZ) for hz in (90, 118, 130, 220)] == [100.0, 100.0, 150.0, 150.0]
     with pytest.raises(ModelError, match="voiced"):
         median_pitch([np.zeros(RATE)], RATE)
 

@@ -88,6 +88,15 @@ stream_n = 3
 stream_m = 8
 dropout = 0.1
 generator = { depth = 1, width = 16, noise_channels = 4 }
+[melody]
+steps = 6
+batch = 2
+width = 8
+noise_channels = 2
+least_voiced_s = 1.0
+depth = 0.5
+save_every = 2
+report_every = 1
 [training]
 steps = 8
 warmup = 2
@@ -159,7 +168,13 @@ def test_a_recipe_ends_in_a_voice_that_speaks(recipe: Recipe, tmp_path: Path) ->
     assert bundle.codec.config.residual_layers_of_decoder == 2
     usual = (tmp_path / "cuts.jsonl").stat().st_mode
     assert {path.stat().st_mode for path in folder.rglob("*.safetensors")} == {usual}, "others may read it"
-    assert bundle.voice("kim") is not None
+    kim, extras = bundle.voice("kim"), bundle.extras
+    assert kim is not None
+    assert kim.register is not None
+    assert kim.register.hz == pytest.approx(202, rel=0.05), "as recorded"
+    assert (extras.pitches_hz, extras.speech_level) == ((100.0, 150.0), 0.07)
+    assert extras.melody is not None
+    assert (extras.melody.depth, extras.melody.noise_scale) == (0.5, 1.0)
     assert bundle.tokenizer.vocab_size > 260
     assert len(bundle.tokenizer.encode("say 3")) < 2 + len("say 3"), "subwords, not bytes"
     ((wave, reason),) = speak(bundle, ["Hello."], seed=0, cfg_scale=2.0)
@@ -175,7 +190,16 @@ def test_a_recipe_ends_in_a_voice_that_speaks(recipe: Recipe, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "where", [("codec", 5), ("codec-polished", 5), "latents.npy ...", 5, "aligned.npy ...", ("codec-tuned", 5)]
+    "where",
+    [
+        ("melody.safetensors", 5),
+        ("codec", 5),
+        ("codec-polished", 5),
+        "latents.npy ...",
+        5,
+        "aligned.npy ...",
+        ("codec-tuned", 5),
+    ],
 )
 def test_killed_anywhere_and_started_again_it_ends_with_the_same_bits(
     recipe: Recipe, tmp_path: Path, uninterrupted: dict[str, bytes], where: str | int | tuple[str, int]
@@ -201,7 +225,8 @@ def test_killed_anywhere_and_started_again_it_ends_with_the_same_bits(
 
 
 STAGES = (
-    "corpus", "codec", "codec-polished", "latents.npy", "tokenizer", "network", "aligned.npy", "codec-tuned", "voice"
+    "corpus", "codec", "codec-polished", "latents.npy", "melody.safetensors", "tokenizer", "network", "aligned.npy",
+    "codec-tuned", "voice",
 )  # fmt: skip
 
 
@@ -238,6 +263,9 @@ def test_a_recipe_on_shards_ends_in_a_voice(recipe: Recipe, tmp_path: Path) -> N
         assert caught.value.param == f"codec.{stage}"
         without: dict[str, Any] = {stage: None}
         changed = replace(changed, codec=replace(changed.codec, **without))
+    with pytest.raises(ConfigError, match=r"^melody is learnt from recordings"):
+        Pipeline(changed, tmp_path / "work", Workers()).run()
+    changed = replace(changed, melody=None)
     assert not (tmp_path / "work").exists()
     with pytest.raises(ModelError, match=r"data\.weights\.tom: no speaker 'tom' in the corpus; there are: kim"):
         Pipeline(replace(changed, data=replace(changed.data, weights={"tom": 2.0})), tmp_path / "work", Workers()).run()
@@ -260,7 +288,7 @@ def test_a_codec_that_is_given_is_polished_and_tuned_as_the_recipe_says(recipe: 
     stages, said, work = set[str](), list[str](), tmp_path / "work"
     changed = with_codec(recipe, tmp_path / "given")
     folder = Pipeline(changed, work, Workers(), said.append, progress=lambda *told: stages.add(told[0])).run()
-    assert stages == {"corpus", "codec-polished", "codec-tuned"}
+    assert stages == {"corpus", "codec-polished", "codec-tuned", "melody.safetensors"}
     assert load_bundle(str(folder)).codec.config.residual_layers_of_decoder == 2
     # The recipe's weights show an utterance more than once; it is replaced by samples once.
     assert f"{len(np.load(work / 'latents.npy'))} samples of the network" in said

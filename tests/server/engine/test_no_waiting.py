@@ -63,8 +63,11 @@ def test_a_step_reads_no_number_and_stays_on_its_device(imagined: torch.device, 
         block[index] = new
 
 
+@pytest.mark.parametrize("tells", [0, WIDTH])
 @pytest.mark.parametrize(("count", "fresh"), [(7, True), (4, False), (2, False)])
-def test_a_decode_reads_no_number_and_stays_on_its_device(imagined: torch.device, count: int, fresh: bool) -> None:
+def test_a_decode_reads_no_number_and_stays_on_its_device(
+    imagined: torch.device, count: int, fresh: bool, tells: int
+) -> None:
     config = CodecConfig(sampling_rate=4000, dimension=WIDTH, n_filters=4, ratios=(5, 4, 2, 2), codebook_size=16, n_q=2)
     codec = Codec(config).eval().requires_grad_(False).to(imagined)
     decoder = codec.streaming_decoder(5)
@@ -72,6 +75,7 @@ def test_a_decode_reads_no_number_and_stays_on_its_device(imagined: torch.device
     sled = Sled(SledConfig.from_dict(TINY)).to(imagined)
     made = DeviceCodec.__new__(DeviceCodec)
     made.decoder, made._state = decoder, EngineState.allocate(sled, 5, 64, zeroed=True)
+    made._tells = tells
     where = torch.zeros(6, dtype=torch.long, device=imagined)
     waves = made._work(where, count, fresh)()
-    assert (waves.device.type, tuple(waves.shape)) == ("meta", (3, 80 * count))
+    assert (waves.device.type, tuple(waves.shape)) == ("meta", (3, (80 + tells) * count))

@@ -15,10 +15,11 @@ import torch
 
 from sled_tts.model.calibration import Calibration
 from sled_tts.model.generation import seeded_noise
+from sled_tts.model.melody.register import Register
 from sled_tts.server.engine.engine import Engine
 from sled_tts.server.engine.request import Finished, FinishReason, Float32, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.runner import SledRunner
-from tests.fakes import Listener, admit, calibration, cancel, make_engine, push, tiny_codec, tiny_runner
+from tests.fakes import Listener, admit, calibration, cancel, make_engine, melody, push, tiny_codec, tiny_runner
 from tests.model.factories import TINY, tiny, token_ids
 
 N, M = 3, 4
@@ -54,6 +55,11 @@ class Case:
         """Every third has one, so that calibrated streams and others share steps and take each other's slots."""
         return calibration(self.seed) if self.seed % 3 == 2 else None
 
+    @property
+    def register(self) -> Register | None:
+        """Every second has one, so that streams with and without melody share steps and take each other's slots."""
+        return Register(100.0 + 4 * (self.seed % 9), 0.3) if self.seed % 2 else None
+
     def request(self, live: bool) -> SynthesisRequest:
         prompt = None
         if self.prompt:
@@ -61,8 +67,9 @@ class Case:
             prompt = Prompt(draw.numpy(), tuple(self.prompt_ids))
         ids = None if live else tuple(self.ids)
         return SynthesisRequest(
-            str(self), self.mode, self.seed, self.cfg, self.max_frames, prompt, ids, calibration=self.calibration
-        )
+            str(self), self.mode, self.seed, self.cfg, self.max_frames, prompt, ids,
+            calibration=self.calibration, register=self.register,
+        )  # fmt: skip
 
 
 @cache
@@ -139,12 +146,13 @@ def oracle(case: Case) -> tuple[Float32, FinishReason, float]:
         latents = latents * scale + shift
         # A block is decoded as it was recorded; a prompt that opens the text, as what follows is.
         before = before if case.told else before * scale + shift
-    latents = torch.cat([before, latents])
-    pcm = (
-        owner.codec.decode(latents[None])[0].numpy()[case.prompt * owner.info.hop :]
-        if frames
-        else np.zeros(0, np.float32)
-    )
+    if not frames:
+        pcm = np.zeros(0, np.float32)
+    else:
+        pcm = owner.codec.decode(torch.cat([before, latents])[None])[0].numpy()[case.prompt * owner.info.hop :]
+        if case.register is not None:
+            rate, hop = owner.info.sampling_rate, owner.info.hop
+            pcm = melody().begin(case.register, case.seed, rate=rate, hop=hop).push(pcm, latents.numpy(), final=True)
     return pcm, FinishReason.STOP if fired else FinishReason.LENGTH, margin
 
 

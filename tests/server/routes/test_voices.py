@@ -19,6 +19,9 @@ from structlog.testing import capture_logs
 from sled_tts.model.calibration import Calibration
 from sled_tts.model.checkpoint import ModelBundle, load_bundle
 from sled_tts.model.generation import seeded_noise
+from sled_tts.model.melody.contour import ContourNet
+from sled_tts.model.melody.melody import write_melody
+from sled_tts.model.melody.register import Register
 from sled_tts.model.pitch import median_pitch
 from sled_tts.model.voices import BuiltInVoice, write_voice
 from sled_tts.server.engine.request import Float32
@@ -64,7 +67,13 @@ async def say(http: httpx.AsyncClient, **changes: Any) -> bytes:
     return answer.content
 
 
-def expected(bundle: ModelBundle, text: str, latents: np.ndarray, calibration: Calibration | None = None) -> np.ndarray:
+def expected(
+    bundle: ModelBundle,
+    text: str,
+    latents: np.ndarray,
+    calibration: Calibration | None = None,
+    register: Register | None = None,
+) -> np.ndarray:
     """PCM of a voice by the naive network and one offline decode: prompt ids and text ids are tokenised apart."""
     naive = NaiveSled(bundle.config.to_dict(), bundle.sled.state_dict())
     source = seeded_noise(SEED, bundle.config.generator.noise_channels)
@@ -81,7 +90,11 @@ def expected(bundle: ModelBundle, text: str, latents: np.ndarray, calibration: C
     if calibration is not None:
         said = said * torch.from_numpy(calibration.scale) + torch.from_numpy(calibration.shift)
     whole = torch.cat([torch.from_numpy(latents), said])
-    return bundle.codec.decode(whole[None])[0].numpy()[len(latents) * bundle.codec.config.hop_length :]
+    hop = bundle.codec.config.hop_length
+    pcm: np.ndarray = bundle.codec.decode(whole[None])[0].numpy()[len(latents) * hop :]
+    if register is None or bundle.extras.melody is None:
+        return pcm
+    return bundle.extras.melody.begin(register, SEED, rate=RATE, hop=hop).push(pcm, said.numpy(), final=True)
 
 
 def heard(pcm: bytes) -> np.ndarray:
@@ -118,11 +131,24 @@ def calibrated_folder(block_folder: Path, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-@pytest.mark.parametrize("kind", ["offline", "blocks", "calibrated"])
+@pytest.fixture(scope="module")
+def melodic_folder(block_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, which knows speech at one pitch and gives it another."""
+    folder = tmp_path_factory.mktemp("melodic") / "voice"
+    shutil.copytree(block_folder, folder)
+    about = folder / "sled_tts.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"pitches_hz": [100.0], "melody": {"depth": 1.5}}))
+    torch.manual_seed(2)
+    write_melody(ContourNet(10, width=6, noise_channels=2), folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["offline", "blocks", "calibrated", "melodic"])
 async def test_a_cloned_voice_speaks_as_the_naive_network_does(
-    load: Load, tmp_path: Path, offline_folder: Path, block_folder: Path, calibrated_folder: Path, kind: str
+    load: Load, tmp_path: Path, offline_folder: Path, block_folder: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
-    folder = {"offline": offline_folder, "blocks": block_folder, "calibrated": calibrated_folder}[kind]
+    known = {"offline": offline_folder, "blocks": block_folder}
+    folder: Path = known.get(kind) or request.getfixturevalue(f"{kind}_folder")
     sample = encoded(np.concatenate([silence(0.8, RATE), voiced(2.0, RATE), silence(0.5, RATE)]), RATE, "FLAC")
     async with running(load(folder, voices_dir=tmp_path)) as server:
         made = await post(server.http, sample)
@@ -141,10 +167,15 @@ async def test_a_cloned_voice_speaks_as_the_naive_network_does(
     kept = [load_file(file)["correction"] for file in (tmp_path / entry.id).glob("calibration-*")]
     assert len(kept) == (kind == "calibrated")
     found = [Calibration.unstacked(correction) for correction in kept]
-    want = expected(bundle, SAID, latents, *found)
+    registers = [load_file(file)["register"] for file in (tmp_path / entry.id).glob("register-*")]
+    assert len(registers) == (kind == "melodic")
+    register = Register(*registers[0][0].tolist()) if registers else None
+    assert register is None or register.locked_hz == 100.0
+    want = expected(bundle, SAID, latents, *found, register=register)
+    assert register is None or np.abs(want - expected(bundle, SAID, latents)).max() > 1e-3
     assert all(np.abs(want - expected(bundle, SAID, latents)).max() > 1e-3 for _ in found)
     np.testing.assert_allclose(heard(stream.pcm), want, atol=1e-4)
-    np.testing.assert_allclose(np.frombuffer(rest, "<i2") / 32767, want, atol=2e-4)
+    np.testing.assert_allclose(np.frombuffer(rest, "<i2") / 32767, np.clip(want, -1, 1), atol=2e-4)
     assert rest != default
 
 
@@ -249,10 +280,10 @@ def test_recordings_are_re_spoken_at_the_pitches_a_checkpoint_knows(block_folder
     object.__setattr__(bundle.codec, "encode", lambda wave: seen.append(wave[0, 0].numpy()) or codec_encode(wave))
     recording = Reference(voiced(1.0, RATE).astype(np.float32), RATE, SAID)
     for checkpoint in (bundle, flat):
-        Voicebox(checkpoint, slots=1, device="cpu").encode(recording)
+        Voicebox(checkpoint, slots=1, device="cpu").hearing.encode(recording)
     own, locked = (median_pitch([wave.astype(np.float64)], RATE) for wave in seen)
     assert own == pytest.approx(median_pitch([recording.pcm.astype(np.float64)], RATE), rel=0.02)
     assert locked == pytest.approx(110, rel=0.02)
     assert abs(own / locked - 1) > 0.05
     with pytest.raises(BadAudioError, match="no voiced speech"):
-        Voicebox(flat, slots=1, device="cpu").encode(Reference(np.zeros(RATE, np.float32), RATE, SAID))
+        Voicebox(flat, slots=1, device="cpu").hearing.encode(Reference(np.zeros(RATE, np.float32), RATE, SAID))

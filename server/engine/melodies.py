@@ -1,0 +1,35 @@
+"""The melody of every slot: on the host, after the codec, each stream by itself and so with its own bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sled_tts.model.melody.melody import Melodist, Melody
+from sled_tts.server.engine.request import SynthesisRequest
+from sled_tts.server.engine.work import RunnerInfo
+
+
+@dataclass
+class Melodies:
+    """`melody`: the checkpoint's, None when its speech stays at the pitch it has."""
+
+    melody: Melody | None
+    _live: dict[int, Melodist] = field(default_factory=dict, init=False)
+
+    def open(self, slot: int, request: SynthesisRequest, info: RunnerInfo) -> None:
+        """Begin a slot's utterance; without a register it has no melody."""
+        self._live.pop(slot, None)
+        if self.melody is None or request.register is None:
+            return
+        prompt = request.prompt
+        # The sound of a block in front never comes out of a decode; that of any other prompt does.
+        skip = 0 if prompt is None or prompt.ids else prompt.frames
+        self._live[slot] = self.melody.begin(
+            request.register, request.seed, rate=info.sampling_rate, hop=info.hop, skip=skip
+        )
+
+    def of(self, slot: int) -> Melodist | None:
+        return self._live.get(slot)
+
+    def close(self, slot: int) -> None:
+        self._live.pop(slot, None)
