@@ -6,7 +6,7 @@
 added to a live catalogue of voices as an upload would be, sentences are streamed with it, and their speaker embeddings
 (resemblyzer, the `quality` extra) are compared with the reader's recording, with those of the other readers and with
 the checkpoint's own voices. `recordings` compares with the recordings as they were given; `prompts` with what the
-checkpoint makes of them before it imitates them (its codec, and the pitch at which it knows speech). `--listen` counts
+checkpoint makes of them before it imitates them (its codec, and its melody if it has one). `--listen` counts
 the words that an open recogniser gets wrong (pocketsphinx, the `eval` extra): a voice can be alike and say nothing.
 """
 
@@ -38,6 +38,7 @@ from sled_tts.model.evaluation.recognition import (
     word_errors,
     words,
 )
+from sled_tts.model.speaking import sound_of
 from sled_tts.server.engine.request import AudioChunk, Failed
 from sled_tts.server.service import NewVoice, UtteranceOptions
 from sled_tts.server.voicebox import Voicebox
@@ -136,7 +137,7 @@ async def measure(bundle: ModelBundle, given: Sequence[Recording], options: argp
     judge = choose(SPEAKER_JUDGES, "resemblyzer", "speaker")
     rate = bundle.codec.config.sampling_rate
     texts = arctic_prompts()[: options.sentences]
-    own_voices = {v.id: judge.embedding(_decoded(bundle, v.latents.numpy()), rate) for v in bundle.extras.voices}
+    own_voices = {v.id: judge.embedding(sound_of(bundle, v.latents, v.register), rate) for v in bundle.extras.voices}
     with tempfile.TemporaryDirectory() as folder:
         service = LocalSpeechService([Voicebox(bundle, slots=1, device="cpu")], VoiceFolder(Path(folder)))
         try:
@@ -163,7 +164,7 @@ async def _compare(
         _, prompt = service.voices.prompt(voice.id, model)
         assert prompt is not None
         raw.append(judge.embedding(one.wave, one.rate))
-        prompts.append(judge.embedding(_decoded(bundle, prompt.latents), rate))
+        prompts.append(judge.embedding(sound_of(bundle, torch.tensor(prompt.latents), prompt.register), rate))
         said = list[Wave]()
         for k, text in enumerate(texts):
             seed = options.seed + 1000 * number + k
@@ -191,12 +192,6 @@ async def _compare(
             for one, h in zip(given, heard, strict=True)
         }
     return results
-
-
-def _decoded(bundle: ModelBundle, latents: Wave) -> Wave:
-    """How a prompt sounds."""
-    with torch.inference_mode():
-        return bundle.codec.decode(torch.from_numpy(np.array(latents, np.float32))[None])[0].numpy()
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from sled_tts.model.evaluation.recognition import ClosedSet, Wave, arctic_prompt
 from sled_tts.model.evaluation.voice import held_out
 from sled_tts.model.native.library import describe
 from sled_tts.model.quantization import Precision, available
+from sled_tts.model.speaking import sound_of
 from sled_tts.server.engine.request import AudioChunk, Failed, Finished
 from sled_tts.server.service import UtteranceOptions
 from sled_tts.server.wiring import LocalSpeechService, load_service
@@ -147,7 +148,7 @@ def _judge(
         embedded = [speakers.embedding(wave, rate) for wave, _ in spoken]
         result["to_fp32"] = float(np.mean([a @ b for a, b in zip(embedded, reference, strict=True)]))
         if own is not None:
-            prompt = speakers.embedding(bundle.codec.decode(own.latents[None])[0].numpy(), rate)
+            prompt = speakers.embedding(sound_of(bundle, own.latents, own.register), rate)
             result["similarity"] = float(np.mean([one @ prompt for one in embedded]))
 
 

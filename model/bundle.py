@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,10 @@ class ModelBundle:
     def takes_blocks(self) -> bool:
         """Whether a voice is a prompt block in front of the text (`model.interleave.prompt_block`)."""
         return self.is_streaming and self.extras.speech_prompts
+
+    def without_melody(self) -> ModelBundle:
+        """The same, speaking at one pitch."""
+        return replace(self, extras=replace(self.extras, melody=None))
 
     def normalise(self, latents: Tensor) -> Tensor:
         """Codec latents `[..., D]` to what the network sees."""

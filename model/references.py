@@ -42,8 +42,11 @@ def as_known(bundle: ModelBundle, wave: Float32) -> Float32:
     return np.ascontiguousarray(known, dtype=np.float32)
 
 
-def register_of(bundle: ModelBundle, wave: Float32) -> Register:
-    """Where the pitch of samples `[N]` at the codec's rate lies. ModelError when almost nothing in it is voiced."""
+def register_of(bundle: ModelBundle, wave: Float32) -> Register | None:
+    """Where the pitch of samples `[N]` at the codec's rate lies; None for a checkpoint without a melody. ModelError
+    when almost nothing in it is voiced."""
+    if bundle.extras.melody is None:
+        return None
     # Here, as in `as_known`.
     from sled_tts.model.pitch import pitch_track
 

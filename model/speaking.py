@@ -82,8 +82,9 @@ def speak_lines(
             # Decoded together, then cut: decoding only the new part begins differently.
             whole = _decode(bundle, latents if prompt is None else torch.cat([prompt.float().cpu(), latents]))
             line, index = lines[len(spoken)], seed + len(spoken)
-            whole = _melodised(bundle, whole, held, latents, line.register, index)
-            spoken.append(Uttered(whole[held * hop :], whole, latents, result.reason != "stop", result.z))
+            added = melodised(bundle, whole[held * hop :], bundle.denormalise(latents), line.register, index)
+            whole = np.concatenate([whole[: held * hop], added])
+            spoken.append(Uttered(added, whole, latents, result.reason != "stop", result.z))
     return spoken
 
 
@@ -109,16 +110,21 @@ def _request(bundle: ModelBundle, line: Line, seed: int, noise_scale: float) -> 
     return GenerationRequest(ids, noise, most, line.prompt, told)
 
 
-def _melodised(
-    bundle: ModelBundle, whole: Wave, held: int, latents: Tensor, register: Register | None, seed: int
-) -> Wave:
-    """`whole` with the melody of what comes after its first `held` frames."""
-    codec = bundle.codec.config
-    if bundle.extras.melody is None or register is None:
-        return whole
-    melodist = bundle.extras.melody.begin(register, seed, rate=codec.sampling_rate, hop=codec.hop_length)
-    added = melodist.push(whole[held * codec.hop_length :], bundle.denormalise(latents).numpy(), final=True)
-    return np.concatenate([whole[: held * codec.hop_length], added])
+def melodised(bundle: ModelBundle, wave: Wave, latents: Tensor, register: Register | None, seed: int) -> Wave:
+    """The sound `[S * hop]` of codec latents `[S, D]` with the checkpoint's melody; as it is where there is none."""
+    codec, melody = bundle.codec.config, bundle.extras.melody
+    if melody is None or register is None:
+        return wave
+    melodist = melody.begin(register, seed, rate=codec.sampling_rate, hop=codec.hop_length)
+    return melodist.push(wave, latents.float().cpu().numpy(), final=True)
+
+
+@torch.inference_mode()
+def sound_of(bundle: ModelBundle, latents: Tensor, register: Register | None) -> Wave:
+    """How codec latents `[S, D]` sound from this checkpoint, melody and all: voices, and recordings that went through
+    its codec."""
+    wave: Wave = bundle.codec.decode(latents[None].to(bundle.sled.cos.device))[0].cpu().numpy()
+    return melodised(bundle, wave, latents, register, seed=0)
 
 
 def _decode(bundle: ModelBundle, latents: Tensor) -> Wave:

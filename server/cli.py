@@ -75,6 +75,7 @@ def serve(
                 precision=settings.precision,
                 kv_precision=settings.kv_precision,
                 kernels=settings.kernels,
+                melody=settings.melody,
                 unsupported_text=UnsupportedText(settings.unsupported_text),
                 idle=IdleRules(settings.text_idle_flush_s, settings.text_idle_close_s),
                 voices_dir=voices_dir(settings),

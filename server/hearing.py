@@ -46,19 +46,18 @@ class Hearing:
             raise BadAudioError(f"the reference recording has {error}", param=param) from None
         return np.ascontiguousarray(encode_recording(self.bundle, known).float().cpu().numpy())
 
-    def register(self, reference: Reference) -> Register:
-        """Where the pitch of a recording that was encoded lies. ModelError when almost nothing in it is voiced."""
+    def register(self, reference: Reference) -> Register | None:
+        """Where the pitch of a recording that was encoded lies; None without a melody. ModelError when almost nothing
+        in it is voiced."""
         return register_of(self.bundle, self._frames(reference))
 
     def heard(self, reference: Reference) -> VoicePrompt:
         """A recording that is used once, to go on from. Raises as `encode` does."""
-        latents, register = self.encode(reference), None
-        if self.bundle.extras.melody is not None:
-            try:
-                register = self.register(reference)
-            except ModelError as error:
-                raise BadAudioError(f"the reference recording has {error}", param="ref_audio") from None
-        return VoicePrompt(reference.text, latents, register=register)
+        latents = self.encode(reference)
+        try:
+            return VoicePrompt(reference.text, latents, register=self.register(reference))
+        except ModelError as error:
+            raise BadAudioError(f"the reference recording has {error}", param="ref_audio") from None
 
     def calibrate(self, spoken: VoicePrompt) -> Calibration:
         """For seconds: what brings a cloned voice nearer to its recording (`model.references.calibrate`)."""

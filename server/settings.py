@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     kv_precision: Literal["auto", "fp8"] = "auto"
     kernels: Literal["auto", "triton", "torch"] = "auto"
+    melody: bool = True
     slots: int = Field(default=16, ge=1, le=4096)
     kv_memory_bytes: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1, le=1024)

@@ -170,6 +170,7 @@ def load_service(
     precision: str = "auto",
     kv_precision: str = "auto",
     kernels: str = "auto",
+    melody: bool = True,
     voices_dir: Path | None = None,
     rules: ReferenceRules | None = None,
     transcriber: Transcriber | None = None,
@@ -184,7 +185,8 @@ def load_service(
     which has no int8; the codec always runs in fp32. Cloned voices are kept in `voices_dir`, without it there are
     none; `rules` and `transcriber` are for the recordings they are made of. `unsupported_text` is what becomes of
     text in scripts that are not spoken. A GPU takes `kernels` `auto`, `triton` or `torch`; with `kv_precision` `fp8` it
-    holds keys and values in 8 bits, if the checkpoint bears that.
+    holds keys and values in 8 bits, if the checkpoint bears that. Without `melody`, a checkpoint that has one speaks at
+    one pitch.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -196,6 +198,7 @@ def load_service(
         torch.set_num_threads(threads)
     dtype = torch.bfloat16 if on_gpu and held is Precision.BF16 else torch.float32
     bundles = [load_bundle(spec, codec=codec, device=device, dtype=dtype, precision=held) for spec in specs]
+    bundles = bundles if melody else [bundle.without_melody() for bundle in bundles]
     choice = ThreadChoice(torch.get_num_threads(), ())
     if not on_gpu:
         if threads is None:

@@ -13,8 +13,8 @@ from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
 from sled_tts.model.evaluation.judges import Wave
 from sled_tts.model.evaluation.utterances import Utterance
-from sled_tts.model.references import as_known, encode_recording
-from sled_tts.model.speaking import Line
+from sled_tts.model.references import as_known, encode_recording, register_of
+from sled_tts.model.speaking import Line, sound_of
 
 
 class Setting(StrEnum):
@@ -68,9 +68,9 @@ def prompt_latents(bundle: ModelBundle, wave: Wave) -> Tensor:
 @torch.inference_mode()
 def through_codec(bundle: ModelBundle, wave: Wave) -> Wave:
     """A recording at the codec's rate as the checkpoint could at best say it: as it knows speech, encoded and
-    decoded."""
+    decoded, and with the melody that it hears in it."""
     latents = encode_recording(bundle, as_known(bundle, wave))
-    decoded: Wave = bundle.codec.decode(latents[None])[0].numpy()
+    decoded = sound_of(bundle, latents, register_of(bundle, wave))
     return np.ascontiguousarray(decoded[: len(wave)])
 
 
@@ -84,6 +84,7 @@ def prompted_lines(
             one.text,
             None if wave is None else prompt_latents(bundle, wave),
             before if setting is Setting.REFERENCE else None,
+            None if wave is None else register_of(bundle, wave),
         )
         for one, wave, before in zip(utterances, prompts, told, strict=True)
     ]

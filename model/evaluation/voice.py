@@ -25,7 +25,7 @@ from sled_tts.model.evaluation.naturalness import margin, opinion
 from sled_tts.model.evaluation.prompting import through_codec
 from sled_tts.model.evaluation.recognition import ClosedSet, Wave, arctic_prompts, score
 from sled_tts.model.evaluation.signal import inspect
-from sled_tts.model.speaking import lines_in, speak_lines
+from sled_tts.model.speaking import lines_in, sound_of, speak_lines
 
 
 def speak(
@@ -55,11 +55,12 @@ def main(
     voice: Annotated[str | None, typer.Option(help="One of the checkpoint's voices.")] = None,
     recordings: Annotated[Path | None, typer.Option(help="JSON lines of {text, path}: real speech to compare.")] = None,
     quality: Annotated[bool, typer.Option(help="DNSMOS and speaker similarity too (the quality extra).")] = False,
+    flat: Annotated[bool, typer.Option(help="At one pitch: without the checkpoint's melody.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the wav files.")] = None,
 ) -> None:
     """Closed-set accuracy and open WER of a voice on held-out prompts."""
     torch.manual_seed(seed)
-    bundle = load_bundle(model)
+    bundle = load_bundle(model).without_melody() if flat else load_bundle(model)
     rate = bundle.codec.config.sampling_rate
     closed = ClosedSet.of(held_out(texts, count), arctic_prompts(), candidates)
     chosen = [text for text in held_out(texts, count) if text in closed.candidates]
@@ -82,8 +83,7 @@ def main(
         result["opinion"] = asdict(opinion(choose(QUALITY_JUDGES, "dnsmos", "quality"), heard))
         if (own := bundle.voice(voice)) is not None:
             known = {
-                v.id: speakers.embedding(bundle.codec.decode(v.latents[None])[0].numpy(), rate)
-                for v in bundle.extras.voices
+                v.id: speakers.embedding(sound_of(bundle, v.latents, v.register), rate) for v in bundle.extras.voices
             }
             others = [embedding for voice_id, embedding in known.items() if voice_id != own.id]
             similarity, beyond = margin(speakers, heard, known[own.id], others)

@@ -26,7 +26,7 @@ from sled_tts.model.evaluation.prompting import through_codec
 from sled_tts.model.evaluation.sentences import arctic_prompts, new_sentences
 from sled_tts.model.evaluation.utterances import Utterance
 from sled_tts.model.references import as_known
-from sled_tts.model.speaking import lines_in, speak_lines
+from sled_tts.model.speaking import lines_in, sound_of, speak_lines
 
 _CANDIDATES = 300
 # A process takes this many sentences at a time, so that the last ones do not wait for one process.
@@ -151,7 +151,7 @@ def _judged(
 def _prompts_of(bundle: ModelBundle, judge: SpeakerJudge) -> dict[str, Wave]:
     rate = bundle.codec.config.sampling_rate
     return {
-        voice.id: judge.embedding(bundle.codec.decode(voice.latents[None])[0].numpy(), rate)
+        voice.id: judge.embedding(sound_of(bundle, voice.latents, voice.register), rate)
         for voice in bundle.extras.voices
     }
 

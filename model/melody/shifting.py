@@ -100,8 +100,9 @@ class PitchShifter:
         away = (np.arange(-self._reach, self._reach + 1) + (on - place)[:, None]) / self._period
         window = np.asarray(0.5 + 0.5 * np.cos(np.pi * np.clip(away, -1, 1)), dtype=np.float32)
         known = np.floor(place + 2 * self._period)
-        own = self._read(on, known) * window
-        beside = (self._read(on - self._period, known) + self._read(on + self._period, known)) * window
+        there = np.concatenate([on, on - self._period, on + self._period])
+        own, before, after = np.split(self._read(there, np.tile(known, 3)), 3)
+        own, beside = own * window, (before + after) * window
         alike = 0.5 * (own * beside).sum(axis=1) / ((own * own).sum(axis=1) + 1e-7)
         share = np.clip((alike - _ALIKE[0]) / (_ALIKE[1] - _ALIKE[0]), 0, 1).astype(np.float32)
         periodic = (0.5 * own + 0.25 * beside) * share[:, None]

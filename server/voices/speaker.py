@@ -37,7 +37,7 @@ class Speaker:
     `codec` tells codecs with different latents apart; `encode` is blocking: a recording to latents `[S, D]`, errors
     naming its second argument. The first of `own` is the default; without any it speaks without a prompt. `calibrate`,
     if cloned voices are to be calibrated, blocks for seconds; `network` tells what it finds from other networks'.
-    `register`, of a checkpoint with a melody, is blocking as well: where the pitch of a recording lies.
+    `register` is blocking as well: where the pitch of a recording lies, for a checkpoint with a melody.
     """
 
     model: str
@@ -46,7 +46,7 @@ class Speaker:
     encode: Callable[[Reference, str], Float32] = field(repr=False)
     network: str = ""
     calibrate: Callable[[VoicePrompt], Calibration] | None = field(default=None, repr=False)
-    register: Callable[[Reference], Register] | None = field(default=None, repr=False)
+    register: Callable[[Reference], Register | None] | None = field(default=None, repr=False)
 
 
 def registered(speaker: Speaker, folder: VoiceFolder, entry: VoiceEntry) -> Register | None:
@@ -57,6 +57,8 @@ def registered(speaker: Speaker, folder: VoiceFolder, entry: VoiceEntry) -> Regi
 
     def listen(pcm: Float32, rate: int) -> Float32:
         found = measure(Reference(pcm, rate, entry.text))
+        if found is None:
+            raise ModelError("no melody")
         return np.array([[found.hz, found.spread, found.locked_hz or 0.0]], dtype=np.float32)
 
     try:
