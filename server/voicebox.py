@@ -108,7 +108,7 @@ class Voicebox:
         if bundle.extras.melody is not None:
             self.speaker = replace(self.speaker, register=self.hearing.register)
         if bundle.extras.calibrate_voices:
-            network = f"{network_fingerprint(bundle.sled)}-{codec}"
+            network = f"{network_fingerprint(bundle.sled)}-{codec}-{bundle.extras.noise_scale:g}"
             self.speaker = replace(self.speaker, network=network, calibrate=self.hearing.calibrate)
 
     @property

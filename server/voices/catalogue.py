@@ -171,7 +171,7 @@ class VoiceCatalogue:
         prompt = replace(plain, calibration=calibration, register=register)
         with self._lock:
             self._prompts[key] = prompt
-            while len(self._prompts) > _CACHED_PROMPTS:
+            while len(self._prompts) > _CACHED_PROMPTS * len(self._speakers):
                 self._prompts.popitem(last=False)
         return prompt
 

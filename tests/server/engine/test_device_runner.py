@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from sled_tts.model.melody.register import Register
 from sled_tts.server.engine.columns import Counters, Pack
 from sled_tts.server.engine.device_runner import DeviceRunner
 from sled_tts.server.engine.graphs import Sizes
@@ -16,7 +17,7 @@ from sled_tts.server.engine.request import Float32, Mode, Prompt, SynthesisReque
 from sled_tts.server.engine.runner import SledRunner
 from sled_tts.server.engine.state import draw_noise
 from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowWork, prompt_column
-from tests.fakes import Listener, admit, calibration, cancel, make_engine, tiny_codec
+from tests.fakes import Listener, admit, calibration, cancel, make_engine, melody, tiny_codec
 from tests.model.factories import TINY, tiny, token_ids
 
 WIDTH = TINY["vae_embed_dim"]
@@ -74,7 +75,7 @@ def device_runner(lag: int = 0) -> DeviceRunner:
     with torch.no_grad():
         sled.eos_head.weight.fill_(float("nan"))  # a comparison with NaN is never true: nobody stops
     sled.prepare_for_inference()
-    return DeviceRunner(sled, tiny_codec(), torch.zeros(WIDTH), torch.ones(WIDTH), slots=6, lag=lag)
+    return DeviceRunner(sled, tiny_codec(), torch.zeros(WIDTH), torch.ones(WIDTH), slots=6, lag=lag, melody=melody())
 
 
 def ragged_runner() -> SledRunner:
@@ -82,7 +83,7 @@ def ragged_runner() -> SledRunner:
     with torch.no_grad():
         sled.eos_head.weight.fill_(float("nan"))
     sled.prepare_for_inference()
-    return SledRunner(sled, tiny_codec(), torch.zeros(WIDTH), torch.ones(WIDTH), slots=6)
+    return SledRunner(sled, tiny_codec(), torch.zeros(WIDTH), torch.ones(WIDTH), slots=6, melody=melody())
 
 
 def prompt_of(seed: int) -> Prompt | None:
@@ -101,6 +102,7 @@ def speak_all(runner: SledRunner | DeviceRunner) -> list[Float32]:
         request = SynthesisRequest(
             f"r{seed}", Mode.STREAMING, seed, (1.0, 2.0)[seed % 2], 20 + seed, prompt_of(seed),
             tuple(token_ids(4 + seed, seed)), calibration=calibration(seed) if seed % 4 == 1 else None,
+            register=Register(105.0 + seed, 0.25) if seed % 5 in (1, 2) else None,
         )  # fmt: skip
         slot, listener = admit(engine, request)
         heard.append(listener)
