@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,21 +55,26 @@ def choose_threads(
 ) -> ThreadChoice:
     """Time `work` with each number of threads, in turns, and set the best for this process.
 
+    The median of `rounds` counts, not the best of them: on a core that somebody else is busy on, threads that wait for
+    each other are fast once in a while and ten times slower than one otherwise.
     Threads that have already run torch code keep their own setting: call it before the engine's thread starts.
     """
     candidates = candidates or thread_candidates()
-    best = dict.fromkeys(candidates, float("inf"))
+    taken: dict[int, list[float]] = {threads: [] for threads in candidates}
     for turn in range(rounds + 1 if len(candidates) > 1 else 0):
         for threads in candidates:
             torch.set_num_threads(threads)
             began = time.perf_counter()
             work()
             if turn:
-                best[threads] = min(best[threads], time.perf_counter() - began)
-    times = tuple(best.items())
+                taken[threads].append(time.perf_counter() - began)
+    if len(candidates) == 1:
+        torch.set_num_threads(candidates[0])
+        return ThreadChoice(candidates[0], ())
+    times = tuple((threads, statistics.median(seconds)) for threads, seconds in taken.items())
     chosen = pick(times)
     torch.set_num_threads(chosen)
-    return ThreadChoice(chosen, times if len(candidates) > 1 else ())
+    return ThreadChoice(chosen, times)
 
 
 def frame_work(sled: Sled, codec: Codec) -> Callable[[], None]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-from sled_tts.model.tuning import choose_threads, frame_work, pick, thread_candidates
+from sled_tts.model.tuning import ThreadChoice, choose_threads, frame_work, pick, thread_candidates
 from tests.fakes import tiny_codec
 from tests.model.factories import tiny
 
@@ -50,6 +51,19 @@ def test_the_choice_is_measured_and_set() -> None:
     assert seen == [1, 2] * 4
     assert [threads for threads, _ in choice.times] == [1, 2]
     assert choice.threads == pick(choice.times) == torch.get_num_threads()
+
+
+def test_threads_that_are_fast_once_in_a_while_are_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on cores that somebody else is busy on."""
+    clock, turns = [0.0], itertools.count()
+
+    def work() -> None:
+        lucky = next(turns) // 2 == 3
+        clock[0] += 10.0 if torch.get_num_threads() == 1 else 6.0 if lucky else 90.0
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    choice = choose_threads(work, candidates=(1, 2), rounds=7)
+    assert choice == ThreadChoice(1, ((1, 10.0), (2, 90.0)))
 
 
 def test_a_frame_of_work_can_be_repeated() -> None:
