@@ -30,9 +30,9 @@ Cell = tuple[int, int, bool]
 """Rows of a batch, latents of each, and whether they begin an utterance."""
 
 Decoded = tuple[Float32, Float32]
-"""A wave `[count * hop]`, and the codec latents it is of, flat: empty where there is no melody to be told by them."""
+"""A wave `[count * hop]`, and the codec latents it is of, `[count, D]`; D is 0 where no melody is told by them."""
 
-_NOTHING: Decoded = (np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.float32))
+_NOTHING: Decoded = (np.zeros(0, dtype=np.float32), np.zeros((0, 0), dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Waves:
         for index, (work, melodist) in enumerate(zip(self.work, self.melodists, strict=True)):
             wave, latents = found.get(index, _NOTHING)
             if melodist is not None:
-                wave = melodist.push(wave, latents.reshape(work.count, -1), work.final)
+                wave = melodist.push(wave, latents, work.final)
             heard.append(wave)
         return heard
 
@@ -123,7 +123,7 @@ class DeviceCodec:
             missing = rows - len(members)
             where = self._send(slots + [self.slots] * missing, starts + [0] * missing)
             waves = self.graphs.run((rows, count, fresh), self._work(where, count, fresh))
-            split = _split(len(members), count * self._hop)
+            split = _split(len(members), count, self._hop)
             parts.append((members, self._pcm.start(waves[: len(members)].flatten(), split)))
             for slot in slots:
                 self.decoder.state.fresh[slot] = False
@@ -175,8 +175,8 @@ class DeviceCodec:
         return work
 
 
-def _split(rows: int, samples: int) -> Callable[[Array], list[Decoded]]:
+def _split(rows: int, count: int, hop: int) -> Callable[[Array], list[Decoded]]:
     def split(flat: Array) -> list[Decoded]:
-        return [(row[:samples], row[samples:]) for row in flat.reshape(rows, -1)]
+        return [(row[: count * hop], row[count * hop :].reshape(count, -1)) for row in flat.reshape(rows, -1)]
 
     return split

@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import torch
 
 from sled_tts.model.melody.register import Register
+from sled_tts.server.engine.device_runner import DeviceRunner
 from sled_tts.server.engine.melodies import Melodies
 from sled_tts.server.engine.request import Finished, Float32, Mode, Prompt, SynthesisRequest
-from sled_tts.server.engine.work import DecodeWork
+from sled_tts.server.engine.runner import SledRunner
+from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowWork
 from sled_tts.server.wiring import load_service
-from tests.fakes import FakeClock, FakeRunner, admit, fake_info, make_engine, melody, run_dry, tiny_runner
-from tests.model.factories import TINY, token_ids
+from tests.fakes import FakeClock, FakeRunner, admit, fake_info, make_engine, melody, run_dry, tiny_codec, tiny_runner
+from tests.model.factories import TINY, tiny, token_ids
 
 REGISTER = Register(110.0, 0.2)
 
@@ -60,6 +63,27 @@ def test_a_stream_says_all_its_frames_with_a_melody_and_its_words_stay_where_the
         assert heard.end.samples == len(heard.pcm) == heard.end.frames * runner.info.hop
         lengths.append(len(heard.pcm))
     assert lengths[0] == lengths[1]
+
+
+@pytest.mark.parametrize("kind", [SledRunner, DeviceRunner])
+def test_what_is_held_back_comes_when_the_end_is_told_without_frames(kind: type[SledRunner | DeviceRunner]) -> None:
+    sled, _ = tiny(seed=3, stream_n=3, stream_m=4)
+    sled.prepare_for_inference()
+    width = TINY["vae_embed_dim"]
+    runner = kind(sled, tiny_codec(), torch.zeros(width), torch.ones(width), slots=2, melody=melody())
+    ids = tuple(token_ids(4, 0))
+    for slot in (0, 1):
+        runner.open(slot, SynthesisRequest("r", Mode.STREAMING, 6, token_ids=ids, register=REGISTER))
+        runner.step([RowWork(slot, ids, (2,))])
+        for _ in range(10):
+            runner.step([RowWork(slot, (LAST_LATENT,), (LAST_LATENT,))])
+    pieces = [runner.decode([DecodeWork(0, *span)])[0] for span in ((0, 7, False), (7, 4, False), (11, 0, True))]
+    whole = [runner.decode([DecodeWork(1, *span)])[0] for span in ((0, 7, False), (7, 4, True))]
+    assert [len(piece) // runner.info.hop for piece in pieces] == [5, 4, 2]
+    assert np.array_equal(np.concatenate(pieces), np.concatenate(whole))
+    plain = kind(sled, tiny_codec(), torch.zeros(width), torch.ones(width), slots=2)
+    plain.open(0, SynthesisRequest("r", Mode.STREAMING, 6, token_ids=ids))
+    assert plain.decode([DecodeWork(0, 0, 0, True)])[0].size == 0
 
 
 def test_only_requests_with_a_register_have_a_melody() -> None:
