@@ -30,6 +30,7 @@ import torch
 from sled_tts.bench.common import finish, introduce, machine, show
 from sled_tts.model.checkpoint import ModelBundle, load_bundle
 from sled_tts.model.evaluation.judges import SPEAKER_JUDGES, SpeakerJudge, choose
+from sled_tts.model.evaluation.naturalness import voice_embeddings
 from sled_tts.model.evaluation.recognition import (
     Wave,
     arctic_prompts,
@@ -135,9 +136,8 @@ def figures(heard: Sequence[Heard]) -> dict[str, Any]:
 
 async def measure(bundle: ModelBundle, given: Sequence[Recording], options: argparse.Namespace) -> dict[str, Any]:
     judge = choose(SPEAKER_JUDGES, "resemblyzer", "speaker")
-    rate = bundle.codec.config.sampling_rate
     texts = arctic_prompts()[: options.sentences]
-    own_voices = {v.id: judge.embedding(sound_of(bundle, v.latents, v.register), rate) for v in bundle.extras.voices}
+    own_voices = voice_embeddings(bundle, judge)
     with tempfile.TemporaryDirectory() as folder:
         service = LocalSpeechService([Voicebox(bundle, slots=1, device="cpu")], VoiceFolder(Path(folder)))
         try:

@@ -34,7 +34,12 @@ def pitch_track(wave: Float64, rate: int) -> tuple[Float64, Float64]:
 
 def median_pitch(waves: Iterable[Float64], rate: int) -> float:
     """Median voiced pitch of some recordings of one speaker, Hz. Raises ModelError when nothing is voiced."""
-    voiced = np.concatenate([(track := pitch_track(wave, rate)[0])[track > 0] for wave in waves])
+    return median_voiced(pitch_track(wave, rate)[0] for wave in waves)
+
+
+def median_voiced(tracks: Iterable[Float64]) -> float:
+    """The same of pitch tracks."""
+    voiced = np.concatenate([track[track > 0] for track in tracks])
     if not len(voiced):
         raise ModelError("no voiced speech")
     return float(np.median(voiced))

@@ -11,7 +11,7 @@ from torch import Tensor
 from sled_tts.model.bundle import ModelBundle
 from sled_tts.model.calibration import Calibration, Float32, match, voiced_frames
 from sled_tts.model.melody.register import Register, measure, nearest_pitch
-from sled_tts.model.speaking import Line, speak_lines
+from sled_tts.model.speaking import Line, sound_of, speak_lines
 
 # Every sound of English comes several times.
 _SENTENCES = (
@@ -31,11 +31,12 @@ def as_known(bundle: ModelBundle, wave: Float32) -> Float32:
     known = wave
     if extras.pitches_hz:
         # Here, so that checkpoints that take any speech do not need WORLD.
-        from sled_tts.model.pitch import lock_pitch, median_pitch
+        from sled_tts.model.pitch import lock_pitch, median_voiced, pitch_track
 
         exact = wave.astype(np.float64)
-        pitch = nearest_pitch(median_pitch([exact], rate), extras.pitches_hz)
-        known = lock_pitch(exact, rate, pitch).astype(np.float32)
+        tracked = pitch_track(exact, rate)
+        pitch = nearest_pitch(median_voiced([tracked[0]]), extras.pitches_hz)
+        known = lock_pitch(exact, rate, pitch, tracked).astype(np.float32)
     if extras.speech_level:
         gain = extras.speech_level / max(float(np.sqrt(np.square(known).mean())), 1e-5)
         known = known * np.float32(min(gain, 0.95 / max(float(np.abs(known).max()), 1e-5)))
@@ -48,11 +49,10 @@ def register_of(bundle: ModelBundle, wave: Float32) -> Register | None:
     if bundle.extras.melody is None:
         return None
     # Here, as in `as_known`.
-    from sled_tts.model.pitch import pitch_track
+    from sled_tts.model.pitch import median_voiced, pitch_track
 
     track = pitch_track(wave.astype(np.float64), bundle.codec.config.sampling_rate)[0]
-    found = measure(track)
-    return replace(found, locked_hz=nearest_pitch(float(np.median(track[track > 0])), bundle.extras.pitches_hz))
+    return replace(measure(track), locked_hz=nearest_pitch(median_voiced([track]), bundle.extras.pitches_hz))
 
 
 @torch.inference_mode()
@@ -75,5 +75,5 @@ def calibrate(bundle: ModelBundle, recorded: Float32, text: str, *, cfg_scale: f
     lines = [Line(sentence, bundle.normalise(prompt), text) for sentence in _SENTENCES]
     said = [u for u in speak_lines(bundle, lines, cfg_scale=cfg_scale, seed=0) if len(u.latents)]
     written = [voiced_frames(bundle.denormalise(u.latents).numpy(), u.wave) for u in said]
-    heard = bundle.codec.decode(prompt[None].to(bundle.sled.cos.device))[0].cpu().numpy()
+    heard = sound_of(bundle, prompt, None)
     return match(np.concatenate([recorded[:0], *written]), voiced_frames(recorded, heard))

@@ -121,8 +121,8 @@ def melodised(bundle: ModelBundle, wave: Wave, latents: Tensor, register: Regist
 
 @torch.inference_mode()
 def sound_of(bundle: ModelBundle, latents: Tensor, register: Register | None) -> Wave:
-    """How codec latents `[S, D]` sound from this checkpoint, melody and all: voices, and recordings that went through
-    its codec."""
+    """How codec latents `[S, D]` sound from this checkpoint: voices, and recordings that went through its codec. With a
+    register, melody and all."""
     wave: Wave = bundle.codec.decode(latents[None].to(bundle.sled.cos.device))[0].cpu().numpy()
     return melodised(bundle, wave, latents, register, seed=0)
 
@@ -130,6 +130,4 @@ def sound_of(bundle: ModelBundle, latents: Tensor, register: Register | None) ->
 def _decode(bundle: ModelBundle, latents: Tensor) -> Wave:
     if not len(latents):
         return np.zeros(0, dtype=np.float32)
-    given = bundle.denormalise(latents)[None].to(bundle.sled.cos.device)
-    wave: Wave = bundle.codec.decode(given)[0].cpu().numpy()
-    return wave
+    return sound_of(bundle, bundle.denormalise(latents), None)

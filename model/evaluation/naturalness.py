@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sled_tts.model.bundle import ModelBundle
 from sled_tts.model.evaluation.judges import QualityJudge, SpeakerJudge, Wave
+from sled_tts.model.speaking import sound_of
 
 Clip = tuple[Wave, int]
 
@@ -25,6 +27,12 @@ def opinion(judge: QualityJudge, clips: Sequence[Clip]) -> Opinion:
     """Mean over clips of mono samples in [-1, 1] and their rate."""
     scores = [judge.scores(wave, rate) for wave, rate in clips]
     return Opinion(*(float(np.mean([score[key] for score in scores])) for key in ("p808", "ovrl", "sig")))
+
+
+def voice_embeddings(bundle: ModelBundle, judge: SpeakerJudge) -> dict[str, Wave]:
+    """The checkpoint's own voices as they sound, by id."""
+    rate = bundle.codec.config.sampling_rate
+    return {v.id: judge.embedding(sound_of(bundle, v.latents, v.register), rate) for v in bundle.extras.voices}
 
 
 def margin(

@@ -21,11 +21,11 @@ import typer
 
 from sled_tts.model.checkpoint import BUILT_IN, ModelBundle, load_bundle
 from sled_tts.model.evaluation.judges import QUALITY_JUDGES, SPEAKER_JUDGES, choose
-from sled_tts.model.evaluation.naturalness import margin, opinion
+from sled_tts.model.evaluation.naturalness import margin, opinion, voice_embeddings
 from sled_tts.model.evaluation.prompting import through_codec
 from sled_tts.model.evaluation.recognition import ClosedSet, Wave, arctic_prompts, score
 from sled_tts.model.evaluation.signal import inspect
-from sled_tts.model.speaking import lines_in, sound_of, speak_lines
+from sled_tts.model.speaking import lines_in, speak_lines
 
 
 def speak(
@@ -82,9 +82,7 @@ def main(
         heard = [(wave, rate) for wave, _ in spoken]
         result["opinion"] = asdict(opinion(choose(QUALITY_JUDGES, "dnsmos", "quality"), heard))
         if (own := bundle.voice(voice)) is not None:
-            known = {
-                v.id: speakers.embedding(sound_of(bundle, v.latents, v.register), rate) for v in bundle.extras.voices
-            }
+            known = voice_embeddings(bundle, speakers)
             others = [embedding for voice_id, embedding in known.items() if voice_id != own.id]
             similarity, beyond = margin(speakers, heard, known[own.id], others)
             result["speaker"] = {"voice": own.id, "similarity": similarity, "margin_over_other_voices": beyond}

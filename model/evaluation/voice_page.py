@@ -19,14 +19,14 @@ from sled_tts.model.checkpoint import ModelBundle, load_bundle
 from sled_tts.model.errors import ModelError
 from sled_tts.model.evaluation.drawing import Drawing, Panel
 from sled_tts.model.evaluation.failures import FAILURE_COLUMNS, Outcome, outcomes, tally
-from sled_tts.model.evaluation.judges import QUALITY_JUDGES, SPEAKER_JUDGES, SpeakerJudge, Wave, choose
-from sled_tts.model.evaluation.naturalness import Clip, margin, opinion
+from sled_tts.model.evaluation.judges import QUALITY_JUDGES, SPEAKER_JUDGES, Wave, choose
+from sled_tts.model.evaluation.naturalness import Clip, margin, opinion, voice_embeddings
 from sled_tts.model.evaluation.page import Column, Page
 from sled_tts.model.evaluation.prompting import through_codec
 from sled_tts.model.evaluation.sentences import arctic_prompts, new_sentences
 from sled_tts.model.evaluation.utterances import Utterance
 from sled_tts.model.references import as_known
-from sled_tts.model.speaking import lines_in, sound_of, speak_lines
+from sled_tts.model.speaking import lines_in, speak_lines
 
 _CANDIDATES = 300
 # A process takes this many sentences at a time, so that the last ones do not wait for one process.
@@ -141,19 +141,11 @@ def _judged(
     if study.quality:
         liked = opinion(choose(QUALITY_JUDGES, "dnsmos", "quality"), heard)
         speakers = choose(SPEAKER_JUDGES, "resemblyzer", "speaker")
-        known = _prompts_of(bundle, speakers)
+        known = voice_embeddings(bundle, speakers)
         others = [embedding for name, embedding in known.items() if name != voice]
         similarity, beyond = margin(speakers, heard, known[voice], others)
         row |= {"p808": liked.p808, "ovrl": liked.ovrl, "similarity": similarity, "margin": beyond}
     return row
-
-
-def _prompts_of(bundle: ModelBundle, judge: SpeakerJudge) -> dict[str, Wave]:
-    rate = bundle.codec.config.sampling_rate
-    return {
-        voice.id: judge.embedding(sound_of(bundle, voice.latents, voice.register), rate)
-        for voice in bundle.extras.voices
-    }
 
 
 def _page(

@@ -130,12 +130,11 @@ def prepare_recordings(
                     pitches.write(piece.pitches.astype("<f4").tobytes())
                 count, offset = count + 1, offset + frames
             progress(done)
-    if not how.lock_pitch:
-        (folder / f"{PITCHES}.partial").unlink()
-        (folder / PITCHES).unlink(missing_ok=True)
-    (folder / LOCKED).unlink(missing_ok=True)
     if how.lock_pitch:
         (folder / LOCKED).write_text(json.dumps(preparer.pitches))
+    else:
+        for name in (f"{PITCHES}.partial", PITCHES, LOCKED):
+            (folder / name).unlink(missing_ok=True)
     for name in ("audio.i16", "items.jsonl", *([PITCHES] if how.lock_pitch else [])):
         (folder / f"{name}.partial").replace(folder / name)
     return count, offset * how.hop / how.rate / 3600
