@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _PLAIN = {
@@ -10,7 +11,7 @@ _PLAIN = {
     "‐": "-", "‑": "-", "‒": "–", "―": "—", "−": "-", "⁓": "~",
     "…": "...", "。": ". ", "、": ", ", "，": ", ", "！": "! ", "？": "? ", "：": ": ", "；": "; ",
     "·": " ", "¿": "", "¡": "",
-    "⁄": "/", "∕": "/", "²": "^2", "³": "^3", "¹": "^1", "⁴": "^4", "µ": "µ", "μ": "µ", "Ω": "Ω",
+    "⁄": "/", "∕": "/", "№": "number", "℃": "°C", "℉": "°F", "µ": "µ", "μ": "µ", "Ω": "Ω",
     "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
     "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ħ": "h", "©": "", "®": "", "™": "", "†": "",
     "‡": "", "¶": "", "\u00ad": "", "￼": "", "\ufffd": "",
@@ -22,7 +23,8 @@ _SYMBOLS = {
     "√": "square root of", "∑": "sum of", "∫": "integral of", "∂": "partial", "∈": "in", "§": "section", "°": "degrees",
     "%": "percent", "‰": "per mille", "^": "to the", "/": "slash", "*": "times", "#": "number", "$": "dollars",
     "€": "euros", "£": "pounds", "¥": "yen", "₹": "rupees", "₽": "rubles", "₿": "bitcoin", "₩": "won", "~": "about",
-    "\\": "backslash", "_": "underscore", "|": "or", "==": "equals", "!=": "is not equal to", "<=": "is at most",
+    "\\": "backslash", "_": "underscore", "==": "equals", "/*": "", "*/": "", "//": "",
+    "<->": "to and from", "+=": "plus equals", "!=": "is not equal to", "<=": "is at most",
     ">=": "is at least", "->": "to", "=>": "to", "<-": "from", "&&": "and", "||": "or", "...": ".",
 }  # fmt: skip
 _GREEK = [
@@ -53,6 +55,11 @@ _GREEK = [
     "omega",
 ]
 _KNOWN = ("LATIN", "GREEK", "COMMON")
+_RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
+# Transcriptions of sounds, marks of sources, colours of terminals: not said.
+_UNSAID = re.compile(r"【[^】]*】|\x1b\[[0-9;]*[A-Za-z]|\S*[\u0250-\u02af\u02c8\u02cc]\S*")
+# UTF-8 that was read as if it were Windows-1252.
+_SCRAMBLED = re.compile(r"[ÂÃâðÅ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]+")
 _FRACTIONS = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 
 
@@ -67,13 +74,26 @@ def plain(word: str) -> str:
     En and em dashes stay, for they part words; so do Greek letters, signs of `symbol`, and letters of other scripts.
     """
     if word.isascii():
-        return word
+        return _UNSAID.sub("", word) if "\x1b" in word else word
+    if word == "−":
+        return "minus"
+    word = _UNSAID.sub("", _SCRAMBLED.sub(_unscrambled, word))
     return "".join(_plain_one(c, word[i - 1] if i else "") for i, c in enumerate(unicodedata.normalize("NFC", word)))
+
+
+def _unscrambled(match: re.Match[str]) -> str:
+    code = b"".join(c.encode("latin-1") if c <= "ÿ" else c.encode("cp1252") for c in match[0])
+    try:
+        return code.decode()
+    except UnicodeDecodeError:
+        return match[0]
 
 
 def _plain_one(character: str, before: str) -> str:
     if character.isascii() or character in "–—":
         return character
+    if character in _RAISED:
+        return ("" if before in _RAISED and before else "^") + _RAISED[character]
     if character in _PLAIN:
         return _PLAIN[character]
     if character in _SYMBOLS:

@@ -18,6 +18,9 @@ class Kind(Enum):
     MONTH_DAY = auto()
     TIME = auto()
     PHONE = auto()
+    MONEY = auto()
+    CURRENCY = auto()
+    CODE = auto()
 
 
 @dataclass(frozen=True)

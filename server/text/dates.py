@@ -11,8 +11,9 @@ from sled_tts.server.text.numbers import amount, cardinal, ordinal, year
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?\s?([aApP]\.?[mM]\.?)?")
 _TIMES = re.compile(r"(\d{1,2}(?::\d\d)?)\s?([aApP]\.?[mM])?[-–](\d{1,2}(?::\d\d)?)\s?([aApP]\.?[mM])?")
 _HOUR = re.compile(r"(1[0-2]|0?[1-9])([aApP]\.?[mM]\.?)")
-_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
+_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d:\d\d)(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
 _SLASHED = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d\d)")
+_AFTER_TIME = lexicon.ZONES | lexicon.DAYS.keys() | lexicon.MONTH_NAMES.keys()
 _MERIDIEM = ("am", "pm", "a.m", "p.m")
 
 
@@ -25,13 +26,23 @@ def read_date(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
             return Reading(f"{lexicon.MONTHS[m - 1]} {ordinal(d)}, {year(y)}{at}", trail)
     if match := _SLASHED.fullmatch(core):
         m, d, y = int(match[1]), int(match[3]), int(match[4])
-        if match[2] == "." or m > 12:
+        if (match[2] == "." and d <= 12) or m > 12:
             m, d = d, m
         if 1 <= m <= 12 and 1 <= d <= 31:
             y += 0 if len(match[4]) == 4 else (2000 if y < 50 else 1900)
             return Reading(f"{lexicon.MONTHS[m - 1]} {ordinal(d)}, {year(y)}", trail)
+    if match := re.fullmatch(r"(1[0-2]|0?[1-9])/((?:19|20)\d\d)|((?:19|20)\d\d)-(0[1-9]|1[0-2])", core):
+        nth, of = int(match[1] or match[4]), int(match[2] or match[3])
+        # `2009-12` may be a span of years, `2026-11` may not.
+        if match[1] or nth <= of % 100:
+            return Reading(f"{lexicon.MONTHS[nth - 1]} {year(of)}", trail)
+    if (match := re.fullmatch(r"((?:19|20)\d\d)/(\d\d)", core)) and int(match[2]) == (int(match[1]) + 1) % 100:
+        return Reading(f"{year(int(match[1]))} {cardinal(int(match[2]))}", trail, Kind.NUMBER)
     match = re.fullmatch(r"(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])", core)
-    if match and core != "9/11" and before.lower in ("on", "by", "until", "since", "before", "after"):
+    dated = before.lower in ("on", "by", "until", "since", "before", "after")
+    # Nobody counts in these parts, but in sixteenths.
+    dated = dated or (before.lower in ("from", "to", "through", "between", "and", "due") and _day_only(match))
+    if match and core != "9/11" and dated:
         return Reading(f"{lexicon.MONTHS[int(match[1]) - 1]} {ordinal(int(match[2]))}", trail, Kind.MONTH_DAY)
     if re.fullmatch(r"[12]?\d|3[01]", core) and int(core):
         if before.kind is Kind.MONTH:
@@ -43,10 +54,17 @@ def read_date(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
             if month:
                 lead = "" if before.lower == "the" else "the "
                 return Reading(f"{lead}{ordinal(int(core))} of", trail, Kind.NUMBER)
+    match = re.fullmatch(r"([12]?\d|3[01])(?:st|nd|rd|th)?[-–]([A-Z][a-z]+)", core)
+    if match and before.kind is Kind.MONTH and (name := lexicon.MONTH_NAMES.get(match[2].lower())):
+        return Reading(f"{ordinal(int(match[1]))} to {name}", "" if trail == "." else trail, Kind.MONTH)
     match = re.fullmatch(r"([12]?\d|3[01])[-–]([12]?\d|3[01])", core)
     if match and before.kind is Kind.MONTH:
         return Reading(f"{ordinal(int(match[1]))} to {ordinal(int(match[2]))}", trail, Kind.MONTH_DAY)
     return None
+
+
+def _day_only(match: re.Match[str] | None) -> bool:
+    return bool(match and int(match[2]) > 12 and match[2] != "16")
 
 
 def _meridiem(text: str) -> str:
@@ -56,7 +74,8 @@ def _meridiem(text: str) -> str:
 def _time_of(text: str, exact: bool = False) -> str:
     hour, _, minute = text.partition(":")
     if not minute or minute == "00":
-        return cardinal(int(hour)) + ("" if exact or not minute else " o'clock" if 0 < int(hour) <= 12 else " hundred")
+        whole = " o'clock" if 0 < int(hour) <= 12 else " hundred"
+        return cardinal(int(hour)) + ("" if not minute or (exact and whole[1] == "o") else whole)
     return f"{cardinal(int(hour))} {'oh ' if minute[0] == '0' else ''}{cardinal(int(minute))}"
 
 
@@ -78,13 +97,18 @@ def read_clock(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
             f"{_time_of(match[1], True)}{halves[0]} to {_time_of(match[3], True)}{halves[1]}", trail, Kind.TIME
         )
     if core.lower() in (*_MERIDIEM, "am", "pm") and before.kind in (Kind.TIME, Kind.NUMBER):
-        if "." in core and trail == "." and ahead.first is None:
-            return "wait"
-        return Reading(_meridiem(core), "" if "." in core and trail == "." and _goes_on(ahead) else trail)
+        goes_on = _goes_on(ahead) if "." in core and trail == "." else False
+        return "wait" if goes_on is None else Reading(_meridiem(core), "" if goes_on else trail, Kind.TIME)
     if match := re.fullmatch(r"(\d+):(\d+)", core):
         return Reading(f"{amount(match[1])} to {amount(match[2])}", trail)
     return None
 
 
-def _goes_on(ahead: Ahead) -> bool:
-    return bool(ahead.first) and not str(ahead.first).isupper()
+def _goes_on(ahead: Ahead) -> bool | None:
+    """Whether the sentence goes on after `p.m.`: with no capital, or with the name of a zone, a day or a month."""
+    if not ahead.first:
+        return None if ahead.first is None else False
+    if not ahead.first.isupper():
+        return True
+    name, slash, _ = ahead.word.partition("/")
+    return Ahead(name, ahead.done or bool(slash)).among(_AFTER_TIME)

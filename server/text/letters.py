@@ -6,7 +6,7 @@ import re
 
 from sled_tts.server.text import lexicon
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
-from sled_tts.server.text.numbers import amount, cardinal, ordinal, roman
+from sled_tts.server.text.numbers import amount, cardinal, ordinal, roman, year
 from sled_tts.server.text.quantities import spell
 
 _CAPITALS = re.compile(r"([A-Z]{1,6})('?s)?")
@@ -18,30 +18,40 @@ def read_short(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
     """Abbreviations with their stop; `"wait"` when what follows decides whether it also ends the sentence."""
     lower = core.lower()
     stop = trail[:1] == "."
+    if core.isupper() and lower in lexicon.ZONES:
+        return None
     if lower in lexicon.BARE_SHORT and not stop:
         return Reading(lexicon.BARE_SHORT[lower], trail)
     if (month := _month(core, lower, trail, before, ahead)) is not None:
         return month
     if not stop:
-        return None
-    if lower in lexicon.COUNTED and trail == ".":
+        named = not trail and not before.starts and (before.word[:1].isupper() or before.word[:1].isdigit())
+        return Reading("street" if core == "St" else "avenue", "") if named and core in ("St", "Ave") else None
+    counted = before.kind is not Kind.NUMBER if lower in ("max", "min") else lower != "c" or core == "c"
+    if lower in lexicon.COUNTED and trail == "." and counted:
         if ahead.first is None:
             return "wait"
         if ahead.first.isdigit():
             return Reading(lexicon.COUNTED[lower], "")
     if lower == "st":
         street = before.word[:1].isupper() and not before.starts and before.lower not in ("saint", "the")
+        street = street or bool(re.fullmatch(r"\d+(st|nd|rd|th)", before.word))
         return _ending("street", trail, ahead) if street else Reading("Saint", trail[1:])
     if lower in ("dr", "ft") and before.word[:1].isupper() and before.earlier[:1].isdigit():
         return _ending("drive" if lower == "dr" else "fort", trail, ahead)
     if lower in lexicon.TITLES and core[0].isupper():
         return Reading(lexicon.TITLES[lower], trail[1:])
+    if lower in ("a.m", "p.m") and before.kind in (Kind.TIME, Kind.NUMBER):
+        return None
     if lower in lexicon.SHORT and (lower not in ("min", "max", "al", "co", "ca", "est") or not _is_word(core, before)):
         if lower in lexicon.NEVER_ENDS:
             return Reading(lexicon.SHORT[lower], trail[1:])
-        return _ending(lexicon.SHORT[lower], trail, ahead)
+        company = lower in ("inc", "corp", "ltd", "co", "jr", "sr", "ave", "blvd", "rd")
+        return (_named_on if company else _ending)(lexicon.SHORT[lower], trail, ahead)
     if _DOTTED.fullmatch(core):
-        return _ending(spell(core), trail, ahead)
+        return _named_on(spell(core), trail, ahead)
+    if core in lexicon.WINDS and before.word[-1:] == "°":
+        return None
     if len(core) == 1 and core.isupper() and core != "I" and trail == ".":
         return _ending(core, trail, ahead) if not ahead.first or not ahead.first.isupper() else Reading(core, "")
     return None
@@ -63,16 +73,33 @@ def _ending(spoken: str, trail: str, ahead: Ahead) -> Reading | str:
     return Reading(spoken, "." if not ahead.first or ahead.first.isupper() else "")
 
 
+def _named_on(spoken: str, trail: str, ahead: Ahead) -> Reading | str:
+    """As `_ending` for what names often go on after: `the U.S. Senate`, `Acme Inc. President`."""
+    if trail != "." or not ahead.first or not ahead.first.isupper():
+        return _ending(spoken, trail, ahead)
+    starts = ahead.among(lexicon.STARTERS)
+    return "wait" if starts is None else Reading(spoken, "." if starts else "")
+
+
 def _month(core: str, lower: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
     stop = trail[:1] == "."
-    if lower in lexicon.WEEKDAYS and core[0].isupper() and trail[:1] in (".", ","):
+    if lower in lexicon.WEEKDAYS and core[0].isupper() and not (core.isupper() and core not in ("MON", "FRI", "TUE")):
         full = lexicon.WEEKDAYS[lower]
-        return _ending(full, trail, ahead) if stop else Reading(full, trail)
+        if lower in ("sat", "sun"):
+            clear = stop and before.lower not in ("the", "our", "a")
+        else:
+            clear = stop or trail[:1] == "," or lower not in lexicon.WEEKDAY_AMBIGUOUS
+        if not clear and not trail and ahead.first is None:
+            return "wait"
+        if clear or (not trail and ahead.first and ahead.first.isdigit()):
+            return _ending(full, trail, ahead) if stop else Reading(full, trail)
+        return None
     if lower not in lexicon.MONTH_NAMES or not core[0].isupper():
         return None
     full = lexicon.MONTH_NAMES[lower]
     rest = trail[1:] if trail[:1] == "." and lower in lexicon.MONTH_SHORT and lower != "may" else trail
-    if lower in lexicon.MONTH_AMBIGUOUS and before.kind is not Kind.NUMBER:
+    loud = core.isupper() and lower in lexicon.MONTH_SHORT
+    if (lower in lexicon.MONTH_AMBIGUOUS or loud) and before.kind is not Kind.NUMBER:
         if trail not in ("", "."):
             return None
         if ahead.first is None:
@@ -91,10 +118,11 @@ def read_letters(core: str, trail: str, before: Before, ahead: Ahead) -> Reading
         return Reading(value, trail)
     if _DOTTED.fullmatch(core):
         return Reading(lexicon.SHORT.get(core.lower()) or spell(core), trail)
-    if match := re.fullmatch(r"([A-Za-z]{3,5})\.?[-–]([A-Za-z]{3,5})", core):
-        days = [lexicon.WEEKDAYS.get(day.lower()) for day in match.groups()]
-        if all(days):
-            return Reading(" to ".join(str(day) for day in days), trail)
+    if match := re.fullmatch(r"([A-Z][a-z]{2,8})\.?[-–]([A-Z][a-z]{2,8})", core):
+        for names in (lexicon.DAYS, lexicon.MONTH_NAMES):
+            if (first := names.get(match[1].lower())) and (last := names.get(match[2].lower())):
+                kind = Kind.PLAIN if names is lexicon.DAYS else Kind.MONTH
+                return Reading(f"{first} to {last}", trail, kind)
     if match := re.fullmatch(r"([A-G])(#|[-+])", core):
         return Reading(f"{match[1]} { {'#': 'sharp', '-': 'minus', '+': 'plus'}[match[2]] }", trail)
     if core == "PhD":
@@ -103,8 +131,9 @@ def read_letters(core: str, trail: str, before: Before, ahead: Ahead) -> Reading
         return Reading(_capitals(match[1], match[2] or "", before), trail)
     if match := _WITH_NUMBER.fullmatch(core):
         word, number, tail = match.groups()
-        kind = _capitals(word, "", before) if word.isupper() else word
-        return Reading(f"{kind} {amount(number)}{f' {tail.upper()}' if tail else ''}", trail)
+        name = _capitals(word, "", before) if word.isupper() else word
+        said = year(int(number)) if re.fullmatch(r"(?:19|20)\d\d", number) else amount(number)
+        return Reading(f"{name} {said}{f' {tail.upper()}' if tail else ''}", trail)
     if match := re.fullmatch(r"([A-Z]\d[A-Z]|[A-Z]\d[A-Z]\d|\d[A-Z]{1,2}|[a-z]\d+)", core):
         parts = re.findall(r"\d+|[A-Za-z]", core)
         return Reading(" ".join(amount(p) if p.isdigit() else p.upper() for p in parts), trail)
@@ -121,6 +150,8 @@ def _capitals(word: str, plural: str, before: Before) -> str:
     loud = before.word.isupper() and len(before.word) > 2 and before.word not in lexicon.LETTERED
     if word in lexicon.SHOUTED or (loud and word.lower() in ("it", "us", "who", "am", "pin")):
         return word.lower() + plural
+    if loud and len(word) == 3 < len(before.word) and word not in lexicon.LETTERED and re.search(r"[AEIOUY]", word):
+        return word.capitalize() + plural
     vowels = bool(re.search(r"[AEIOUY]", word[:4]))
     if word in lexicon.LETTERED or not vowels or len(word) <= 3:
         return spell(word) + ("'s" if plural else "")
@@ -135,6 +166,10 @@ def _roman(core: str, before: Before) -> str | None:
         return cardinal(value)
     if before.word[:1].isupper() and before.lower in lexicon.REGNAL and core != "I":
         return f"the {ordinal(value)}"
+    # A title of its own: `Final Fantasy VII`.
+    title = before.word[:1].isupper() and before.word.upper() not in lexicon.SHOUTED and len(before.word) > 1
+    if title and re.fullmatch(r"(?=.*[IV])[IVX]{2,}", core):
+        return cardinal(value)
     return None
 
 
@@ -143,4 +178,13 @@ def identifier(text: str) -> str:
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
     text = re.sub(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])", " ", text)
     words = text.replace("_", " ").split()
-    return " ".join(amount(word) if word.isdigit() else word for word in words)
+    return " ".join(amount(word) if word.isdigit() else _loud(word) for word in words)
+
+
+def _loud(word: str) -> str:
+    """Part of a name in code: capitals that are no acronym are a matter of style."""
+    if len(word) < 2 or not word.isupper() or not word.isalpha():
+        return word
+    if word in lexicon.SAID or word in lexicon.LETTERED or not re.search(r"[AEIOUY]", word):
+        return _capitals(word, "", Before())
+    return word.lower()

@@ -14,8 +14,16 @@ MONTH_NAMES = {m.lower(): m for m in MONTHS} | MONTH_SHORT
 MONTH_AMBIGUOUS = frozenset({"jan", "mar", "may", "march"})
 WEEKDAYS = {
     "mon": "Monday", "tue": "Tuesday", "tues": "Tuesday", "wed": "Wednesday", "thu": "Thursday", "thur": "Thursday",
-    "thurs": "Thursday", "fri": "Friday",
+    "thurs": "Thursday", "fri": "Friday", "sat": "Saturday", "sun": "Sunday",
 }  # fmt: skip
+# Short forms that are also words.
+WEEKDAY_AMBIGUOUS = frozenset({"mon", "wed", "sat", "sun"})
+DAYS = WEEKDAYS | {day.lower(): day for day in WEEKDAYS.values()}
+ZONES = frozenset(
+    _words(
+        "et pt ct mt est edt cst cdt mst mdt pst pdt gmt utc bst cet cest ist jst aest eastern central mountain pacific"
+    )
+)
 
 # Before a name: the stop is part of the abbreviation.
 TITLES = {
@@ -35,89 +43,24 @@ SHORT = {
     "max": "maximum", "hr": "hour", "hrs": "hours", "sec": "seconds", "mins": "minutes", "secs": "seconds",
     "incl": "including",
     "asst": "assistant", "mgr": "manager", "esp": "especially", "viz": "namely", "ca": "circa", "p.s": "P S",
+    "hwy": "highway", "pkwy": "parkway", "rte": "route", "esq": "Esquire",
     "ph.d": "P H D", "a.k.a": "also known as", "a.m": "A M", "p.m": "P M", "m.d": "M D", "b.c": "B C", "a.d": "A D",
 }  # fmt: skip
-NEVER_ENDS = frozenset({"al", "incl", "e.g", "eg", "i.e", "ie", "vs", "approx", "cf", "viz", "ca", "esp", "tel", "ext"})
+NEVER_ENDS = frozenset(
+    {"al", "incl", "e.g", "eg", "i.e", "ie", "vs", "approx", "cf", "viz", "ca", "esp", "tel", "ext", "a.k.a"}
+)
 # Only with a stop (`sec.` is seconds, `sec` is left alone).
-BARE_SHORT = {"vs": "versus", "etc": "et cetera", "approx": "approximately", "aka": "also known as",
-    "govt": "government",
-    "dept": "department", "w/": "with", "w/o": "without", "b/c": "because", "n/a": "not applicable"}  # fmt: skip
+BARE_SHORT = {
+    "vs": "versus", "etc": "et cetera", "approx": "approximately", "aka": "also known as", "govt": "government",
+    "dept": "department", "blvd": "boulevard", "hwy": "highway", "yoy": "year over year", "w/": "with",
+    "w/o": "without", "b/c": "because", "n/a": "not applicable",
+}  # fmt: skip
 # Only before a number.
 COUNTED = {
     "no": "number", "nos": "numbers", "vol": "volume", "p": "page", "pp": "pages", "fig": "figure", "figs": "figures",
     "ch": "chapter", "sec": "section", "eq": "equation", "art": "article", "pg": "page", "ver": "version",
+    "max": "maximum", "min": "minimum", "c": "circa", "ca": "circa", "rm": "room",
 }  # fmt: skip
-
-CURRENCIES = {  # sign: (one, many, hundredth, hundredths)
-    "$": ("dollar", "dollars", "cent", "cents"),
-    "€": ("euro", "euros", "cent", "cents"),
-    "£": ("pound", "pounds", "penny", "pence"),
-    "¥": ("yen", "yen", "sen", "sen"),
-    "₹": ("rupee", "rupees", "paisa", "paise"),
-    "₽": ("ruble", "rubles", "kopek", "kopeks"),
-    "₩": ("won", "won", "jeon", "jeon"),
-    "₿": ("bitcoin", "bitcoins", "", ""),
-    "¢": ("cent", "cents", "", ""),
-    "US$": ("U S dollar", "U S dollars", "cent", "cents"),
-    "CA$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
-    "C$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
-    "A$": ("Australian dollar", "Australian dollars", "cent", "cents"),
-    "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent", "cents"),
-}  # fmt: skip
-CURRENCY_CODES = {
-    "usd": ("U S dollar", "U S dollars"), "eur": ("euro", "euros"), "gbp": ("British pound", "British pounds"),
-    "jpy": ("yen", "yen"), "cad": ("Canadian dollar", "Canadian dollars"), "chf": ("Swiss franc", "Swiss francs"),
-    "aud": ("Australian dollar", "Australian dollars"), "inr": ("rupee", "rupees"), "btc": ("bitcoin", "bitcoins"),
-}  # fmt: skip
-SCALES = {
-    "k": "thousand", "m": "million", "mm": "million", "mn": "million", "mio": "million", "b": "billion",
-    "bn": "billion", "t": "trillion", "tn": "trillion",
-}  # fmt: skip
-SCALE_WORDS = frozenset({"hundred", "thousand", "million", "billion", "trillion", "quadrillion"}) | frozenset(
-    {"mn", "bn", "tn", "mio"}
-)
-
-UNITS = {  # as written: (one, many)
-    "km": ("kilometer", "kilometers"), "m": ("meter", "meters"), "cm": ("centimeter", "centimeters"),
-    "mm": ("millimeter", "millimeters"), "µm": ("micrometer", "micrometers"), "nm": ("nanometer", "nanometers"),
-    "mi": ("mile", "miles"), "ft": ("foot", "feet"), "yd": ("yard", "yards"), "in": ("inch", "inches"),
-    "kg": ("kilogram", "kilograms"), "g": ("gram", "grams"), "mg": ("milligram", "milligrams"),
-    "µg": ("microgram", "micrograms"), "lb": ("pound", "pounds"), "lbs": ("pound", "pounds"), "oz": ("ounce", "ounces"),
-    "l": ("liter", "liters"), "L": ("liter", "liters"), "ml": ("milliliter", "milliliters"),
-    "mL": ("milliliter", "milliliters"), "gal": ("gallon", "gallons"), "tbsp": ("tablespoon", "tablespoons"),
-    "tsp": ("teaspoon", "teaspoons"), "s": ("second", "seconds"), "sec": ("second", "seconds"),
-    "ms": ("millisecond", "milliseconds"), "µs": ("microsecond", "microseconds"), "ns": ("nanosecond", "nanoseconds"),
-    "min": ("minute", "minutes"), "mins": ("minute", "minutes"), "h": ("hour", "hours"), "hr": ("hour", "hours"),
-    "hrs": ("hour", "hours"), "mph": ("mile per hour", "miles per hour"), "kph": ("kilometer per hour",
-    "kilometers per hour"), "rpm": ("revolution per minute", "revolutions per minute"), "Hz": ("hertz", "hertz"),
-    "kHz": ("kilohertz", "kilohertz"), "MHz": ("megahertz", "megahertz"), "GHz": ("gigahertz", "gigahertz"),
-    "B": ("byte", "bytes"), "KB": ("kilobyte", "kilobytes"), "kB": ("kilobyte", "kilobytes"),
-    "MB": ("megabyte", "megabytes"), "GB": ("gigabyte", "gigabytes"), "TB": ("terabyte", "terabytes"),
-    "PB": ("petabyte", "petabytes"), "KiB": ("kibibyte", "kibibytes"), "MiB": ("mebibyte", "mebibytes"),
-    "GiB": ("gibibyte", "gibibytes"), "kbps": ("kilobit per second", "kilobits per second"),
-    "Mbps": ("megabit per second", "megabits per second"), "Gbps": ("gigabit per second", "gigabits per second"),
-    "W": ("watt", "watts"), "kW": ("kilowatt", "kilowatts"), "MW": ("megawatt", "megawatts"),
-    "kWh": ("kilowatt hour", "kilowatt hours"), "V": ("volt", "volts"), "mV": ("millivolt", "millivolts"),
-    "A": ("amp", "amps"), "mA": ("milliamp", "milliamps"), "mAh": ("milliamp hour", "milliamp hours"),
-    "Ω": ("ohm", "ohms"), "dB": ("decibel", "decibels"), "J": ("joule", "joules"), "kJ": ("kilojoule", "kilojoules"),
-    "kcal": ("kilocalorie", "kilocalories"), "cal": ("calorie", "calories"), "Pa": ("pascal", "pascals"),
-    "kPa": ("kilopascal", "kilopascals"), "psi": ("P S I", "P S I"), "bar": ("bar", "bars"),
-    "px": ("pixel", "pixels"), "pt": ("point", "points"), "fps": ("frame per second", "frames per second"),
-    "dpi": ("D P I", "D P I"), "ha": ("hectare", "hectares"), "°": ("degree", "degrees"),
-    "°C": ("degree Celsius", "degrees Celsius"), "°F": ("degree Fahrenheit", "degrees Fahrenheit"),
-    "ºC": ("degree Celsius", "degrees Celsius"), "K": ("kelvin", "kelvin"), "m^2": ("square meter", "square meters"),
-    "km^2": ("square kilometer", "square kilometers"), "cm^2": ("square centimeter", "square centimeters"),
-    "m^3": ("cubic meter", "cubic meters"), "cm^3": ("cubic centimeter", "cubic centimeters"),
-    "ft^2": ("square foot", "square feet"), "sqft": ("square foot", "square feet"), "pct": ("percent", "percent"),
-}  # fmt: skip
-# After a number and a space these are words or letters more often than units.
-UNITS_JOINED = frozenset({"in", "s", "m", "A", "B", "K", "h", "g", "J", "V", "W", "l", "L", "bar", "pt", "cal"})
-PER = {"h": "hour", "hr": "hour", "s": "second", "sec": "second", "min": "minute", "mo": "month", "month": "month",
-    "yr": "year", "year": "year", "day": "day", "week": "week", "wk": "week", "hour": "hour", "kg": "kilogram",
-    "lb": "pound", "l": "liter", "L": "liter", "gal": "gallon", "m^2": "square meter", "m^3": "cubic meter",
-    "s^2": "second squared", "user": "user", "person": "person", "km": "kilometer", "mi": "mile", "m": "meter",
-    "night": "night", "token": "token", "GB": "gigabyte", "dL": "deciliter", "ml": "milliliter", "mL": "milliliter",
-    "second": "second", "minute": "minute", "seat": "seat", "item": "item"}  # fmt: skip
 
 # Acronyms that are said as words, with how they are written for the voice.
 SAID = {
@@ -136,9 +79,10 @@ LETTERED = frozenset(
         "USC NYU AAA ABC NBC EV MVP ROI KPI GDP IRS IPO SEO CRM ERP OKR ADHD PTSD MRI ICU ER HIV OBE LGBTQ NAACP "
         "AOL BMW USSR UAE EPA FDA FAA FCC IMF IOC IRA NSA OECD UNHCR WHO AIDA OS IOS RGB AES RSA JWT OAUTH MP RPM "
         "RSVP TBA TBD FYI BTW IMO IDK LOL OMG ETC IEEE ECMA ISO JVM ORM UTC GMT EST PST CET EDT PDT CST AFAIK NGO "
-        "EMEA IT OCR NLP"
+        "EMEA IT OCR NLP ASP NYSE CDC DHS DOJ SUV RV HOA OTP SMS IBAN"
     )
 )
+SAID |= {"WWI": "World War one", "WWII": "World War two"}
 # Capitals for emphasis.
 SHOUTED = frozenset(
     _words(
@@ -160,10 +104,15 @@ REGNAL = frozenset(
         "felipe carlos juan mary ramses ptolemy xerxes darius xavier"
     )
 )
+WINDS = {"N": "north", "S": "south", "E": "east", "W": "west"}
+# Around a mark: `rated 8/10`.
+RATED = frozenset(
+    _words("rate rated rating rates score scored scoring scores gave give gives grade graded got get gets")
+)
 YEAR_AFTER = frozenset(
     _words(
         "in since by until till from of during before after year circa around about early late mid spring summer "
-        "fall autumn winter through and between class copyright founded born died"
+        "fall autumn winter through and between class copyright founded born died c ca"
     )
 )
 VERSIONED = frozenset(
@@ -202,3 +151,29 @@ HTML_TAGS = frozenset(
     )
 )
 BREAKING_TAGS = frozenset(_words("br p div li ul ol tr td th h1 h2 h3 h4 h5 h6 hr table"))
+
+STATES = frozenset(
+    _words(
+        "AL AK AZ AR CA CO CT DC DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH "
+        "OK OR PA PR RI SC SD TN TX UT VT VA WA WV WI WY"
+    )
+)
+# Digits after these are read one by one.
+CODED = frozenset(_words("code pin passcode otp zip zipcode account acct serial ending ends ssn iban imei cvv"))
+# So are those after their number: `order number 4821`.
+NUMBERED = frozenset(
+    _words("order card phone tracking confirmation reference ref case ticket routing invoice id passport policy")
+)
+ELEMENTS = frozenset(
+    _words(
+        "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Sr Zr Mo Ag Cd "
+        "In Sn Sb Te I Xe Cs Ba W Pt Au Hg Pb Bi Ra Th U Pu"
+    )
+)
+# Words that begin a sentence rather than go on after `U.S.` or `Inc.`.
+STARTERS = frozenset(
+    _words(
+        "the a an he she it they we i you in on at but and so this that these those there if when while however as for "
+        "its his her their our my what why how after before since then now no yes also meanwhile to"
+    )
+)

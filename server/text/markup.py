@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from sled_tts.server.text.lexicon import BREAKING_TAGS, HTML_TAGS
 
 _TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)(?:\s[^<>]*)?/?>")
-_OPEN_TAG = re.compile(r"<(?:!--|/?([A-Za-z][A-Za-z0-9]*)$)")
+_OPEN_TAG = re.compile(r"<(?:!--|(?:(?<!\w<)|(?=[a-z]{2}))/?([A-Za-z][A-Za-z0-9]*)$)")
+_PLACE = re.compile(r"(?<![\w<])<\|?/?([A-Za-z][\w.-]*)\|?>|(?<=[A-Za-z]{2})<([A-Z]\w+)>")
 _LINK_END = re.compile(r"\]\((?:[^()]|\([^()]*\))*\)")
 _FOOTNOTE = re.compile(r"\[\^?\d+\]")
 _LATEX = (
@@ -19,6 +20,9 @@ _LATEX = (
     (r"\\(?:infty)", " infinity "), (r"\\sum", " sum of "), (r"\\int", " integral of "),
     (r"\\(?:right|to)arrow|\\to\b", " to "),
     (r"\\(?:left|right|text|mathrm|mathbf|quad|displaystyle|,|;|!)", ""), (r"\\([A-Za-z]+)", r" \1 "),
+    (r"\^\{?\\circ\}?", " degrees "), (r"\\math\w+|\\operatorname|\\limits|\\d?dots|\\\\", " "),
+    (r"\\lim\b", " limit "), (r"\\(sin|cos)\b", r" \1e "), (r"\\tan\b", " tangent "), (r"\\%", " percent "),
+    (r"^\s*-(?=\w|$)", " minus "), (r"^\+$", " plus "),
     (r"\^\{?2\}?(?!\d)", " squared "), (r"\^\{?3\}?(?!\d)", " cubed "), (r"\^\{?", " to the "), (r"_\{?", " sub "),
     (r"(?<=[\w})])\s*=\s*", " equals "), (r"(?<=[\w})])\+", " plus "), (r"(?<=[\w})])-", " minus "),
     (r"(?<=[\w})])/", " over "), (r"(?<=[\w})])<", " is less than "), (r"(?<=[\w})])>", " is greater than "),
@@ -94,7 +98,9 @@ class Markup:
                 self._skip, word = "", word + rest.split("-->", 1)[1]
         if "&" in word and ";" in word:
             word = html.unescape(word).replace("\xa0", " ")
-        word = re.sub(r"!?\[(?=\S)", lambda m: m[0] if _FOOTNOTE.match(word, m.end() - 1) else "", word)
+        # What stands for something to be filled in, or a parameter: `<name>`, `List<String>`.
+        word = _PLACE.sub(lambda m: f" {m[1] or m[2]} ", word)
+        word = re.sub(r"!?\[(?=\S)", lambda m: self._bracket(m), word)
         word = _FOOTNOTE.sub("", word)
         word = _LINK_END.sub("", word)
         if "](" in word:
@@ -104,6 +110,11 @@ class Markup:
         word = re.sub(r"\*\*+|__+|~~|==(?=\w)|(?<=\w)==(?=\W|$)", "", word) if not re.fullmatch(r"\W+", word) else word
         word = re.sub(r"^([\"'(\[]*)[*_]+(?=[\w\"'(])", r"\1", word)
         return re.sub(r"(?<=[\w.,!?:;)\"'%])[*_]+(?=\W*$)", "", word)
+
+    def _bracket(self, match: re.Match[str]) -> str:
+        if _FOOTNOTE.match(match.string, match.end() - 1):
+            return match[0]
+        return " " if match.string[match.start() - 1 : match.start()].isalnum() else ""
 
     def _tag(self, match: re.Match[str]) -> str:
         name = match[1].lower()

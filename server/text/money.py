@@ -1,57 +1,85 @@
-"""Sums of money to words: `$3.50`, `€2bn`, `100 USD`."""
+"""Sums of money to words: `$3.50`, `€2bn`, `100 USD`, `$1.5M-$2M`, `€ 5`."""
 
 from __future__ import annotations
 
 import re
 
-from sled_tts.server.text import lexicon
+from sled_tts.server.text import measures
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
 from sled_tts.server.text.numbers import NUMBER, amount, cardinal
 
-_SIGN = "|".join(re.escape(sign) for sign in sorted(lexicon.CURRENCIES, key=len, reverse=True))
+_SIGN = "|".join(re.escape(sign) for sign in sorted(measures.CURRENCIES, key=len, reverse=True))
 _SCALE = r"(?:[kK]|[mM][mMnN]?|[bB][nN]?|[tT][nN]?)"
-_MONEY = re.compile(rf"([-+]?)({_SIGN})([-+]?)({NUMBER})(?:[-–]\2?({NUMBER}))?({_SCALE})?(\+?)(?:/(\w+))?")
-_MONEY_AFTER = re.compile(rf"([-+]?)({NUMBER})([€£¥₹₽₩¢$])")
+# Two digits after a comma are hundredths: nobody groups thousands like that.
+_SUM = rf"(?:{NUMBER}|\d{{1,3}}(?:\.\d{{3}})+,\d\d|\d+,\d\d)"
+_MONEY = re.compile(
+    rf"([-+]?)({_SIGN})([-+]?)({_SUM})({_SCALE})?(?:[-–—]\2?({_SUM})({_SCALE})?)?"
+    r"(?:-(thousand|million|billion|trillion))?(\+?)(?:/(\w+))?"
+)
+_MONEY_AFTER = re.compile(rf"([-+]?)({_SUM})({_SIGN})")
 
 
 def read_money(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
     """As `quantities.read_quantity`."""
+    leads = not trail or (trail == "." and core == "Rs")
+    if core in measures.CURRENCIES and leads and before.kind is not Kind.NUMBER:
+        if ahead.first is None:
+            return "wait"
+        return Reading("", "", Kind.CURRENCY) if ahead.first.isdigit() else None
+    if before.kind is Kind.CURRENCY:
+        core = before.word + core
     after = _MONEY_AFTER.fullmatch(core)
     match = _MONEY.fullmatch(f"{after[1]}{after[3]}{after[2]}" if after else core)
     if not match:
         return _coded(core, trail, before)
-    sign, mark, inner, value, until, scale, more, per = match.groups()
-    one, many, cent, cents = lexicon.CURRENCIES[mark]
+    sign, mark, inner, value, scale, until, last_scale, word, more, per = match.groups()
+    value, until = _plain(value), _plain(until)
+    many = measures.CURRENCIES[mark][1]
     minus = {"-": "minus ", "+": "plus "}.get(sign or inner, "")
-    tail = (" or more" if more else "") + (f" per {lexicon.PER.get(per, per)}" if per else "")
-    if not scale and not trail and not per and not more:
-        scaled = ahead.among(lexicon.SCALE_WORDS)
+    tail = (" or more" if more else "") + (f" per {measures.PER.get(per, per)}" if per else "")
+    if not (scale or last_scale or word or trail or per or more):
+        scaled = ahead.among(measures.SCALE_WORDS)
         if scaled is None:
             return "wait"
         if scaled:
-            word = lexicon.SCALES.get(ahead.core.lower(), ahead.core.lower())
+            word = measures.SCALES.get(ahead.core.lower(), ahead.core.lower())
             span = f" to {amount(until)}" if until else ""
-            return Reading(f"{minus}{amount(value)}{span} {word} {many}", trail, Kind.PLAIN, True)
-    if scale or until:
-        span = f" to {amount(until)}" if until else ""
-        word = f" {lexicon.SCALES[scale.lower()]}" if scale else ""
-        return Reading(f"{minus}{amount(value)}{span}{word} {many}{tail}", trail)
+            return Reading(f"{minus}{amount(value)}{span} {word} {many}", trail, Kind.MONEY, True)
+    if scale or last_scale or word:
+        first, last = (
+            measures.SCALES.get((scale or "").lower(), ""),
+            measures.SCALES.get((last_scale or "").lower(), ""),
+        )
+        last = last or word or ("" if until else first)
+        lead = f" {first}" if until and first and first != last else ""
+        span = f"{lead} to {amount(until)}" if until else ""
+        return Reading(f"{minus}{amount(value)}{span}{f' {last}' if last else ''} {many}{tail}", trail, Kind.MONEY)
+    if until and "." not in value + until:
+        return Reading(f"{minus}{amount(value)} to {amount(until)} {many}{tail}", trail, Kind.MONEY)
+    span = f" to {_said(until, mark)}" if until else ""
+    return Reading(minus + _said(value, mark) + span + tail, trail, Kind.MONEY)
+
+
+def _plain(value: str | None) -> str:
+    """With a point before the hundredths."""
+    if value and re.fullmatch(r"[\d.]+,\d\d", value):
+        return value.replace(".", "").replace(",", ".")
+    return value or ""
+
+
+def _said(value: str, mark: str) -> str:
+    one, many, cent, cents = measures.CURRENCIES[mark]
     whole, _, part = value.replace(",", "").partition(".")
-    if len(part) in (1, 2) and cent and mark != "¥":
-        small, units = int(part.ljust(2, "0")), int(whole or 0)
-        said = [f"{cardinal(units)} {one if units == 1 else many}"] if units or not small else []
-        said += [f"{cardinal(small)} {cent if small == 1 else cents}"] if small else []
-        return Reading(minus + " and ".join(said) + tail, trail)
-    return Reading(f"{minus}{amount(value)} {one if value == '1' else many}{tail}", trail)
+    if len(part) not in (1, 2) or not cent:
+        return f"{amount(value)} {one if value == '1' else many}"
+    small, units = int(part.ljust(2, "0")), int(whole or 0)
+    said = [f"{cardinal(units)} {one if units == 1 else many}"] if units or not small else []
+    said += [f"{cardinal(small)} {cent if small == 1 else cents}"] if small else []
+    return " and ".join(said)
 
 
 def _coded(core: str, trail: str, before: Before) -> Reading | None:
-    names = lexicon.CURRENCY_CODES.get(core.lower())
-    if names and core.isupper() and before.kind is Kind.NUMBER:
-        return Reading(names[0] if before.word == "1" else names[1], trail)
-    match = re.fullmatch(rf"({NUMBER})([A-Z]{{3}})|([A-Z]{{3}})({NUMBER})", core)
-    names = lexicon.CURRENCY_CODES.get((match[2] or match[3]).lower()) if match else None
-    if match and names:
-        value = match[1] or match[4]
-        return Reading(f"{amount(value)} {names[0] if value == '1' else names[1]}", trail)
+    names = measures.CURRENCIES.get(core)
+    if names and core.isalpha() and before.kind is Kind.NUMBER:
+        return Reading(names[0] if before.word == "1" else names[1], trail, Kind.MONEY)
     return None

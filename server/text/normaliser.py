@@ -11,12 +11,12 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from sled_tts.model.errors import TokenizerError
 from sled_tts.server.text.characters import plain, script
 from sled_tts.server.text.context import Ahead, Before, Kind
 from sled_tts.server.text.foreign import ForeignLetters
+from sled_tts.server.text.lines import Line, goes_on, opened
 from sled_tts.server.text.markup import Markup
 from sled_tts.server.text.spoken import Skipped, Spoken
 from sled_tts.server.text.words import read_word, speakable
@@ -24,16 +24,6 @@ from sled_tts.server.text.words import read_word, speakable
 # No word is this long; text without spaces must not be held for ever.
 _LONGEST = 256
 _SIMPLE = re.compile(r"[A-Za-z]+(?:'[a-z]+)?[.,!?]?")
-_DASHES = frozenset("-*_=")
-
-
-class _Line(Enum):
-    """What the line has been recognised as."""
-
-    START = auto()
-    TEXT = auto()
-    BLOCK = auto()
-    TABLE = auto()
 
 
 @dataclass
@@ -55,13 +45,14 @@ class Normaliser:
     _word: str = field(default="", init=False)
     _begin: int = field(default=0, init=False)
     _queue: deque[_Token] = field(default_factory=deque, init=False)
-    _line: _Line = field(default=_Line.START, init=False)
+    _line: Line = field(default=Line.START, init=False)
     _markup: Markup = field(default_factory=Markup, init=False)
     _before: Before = field(default_factory=Before, init=False)
     _fence: str = field(default="", init=False)
     _last: str = field(default="", init=False)
     _place: tuple[int, int] = field(default=(0, 0), init=False)
     _owed: bool = field(default=False, init=False)
+    _spaced: bool = field(default=False, init=False)
     _block_before: bool = field(default=False, init=False)
     _line_spoke: bool = field(default=False, init=False)
     _cell: bool = field(default=False, init=False)
@@ -98,6 +89,9 @@ class Normaliser:
             yield from self._drain(Ahead("", True))
             self._ends_line = False
             yield from self._end_line()
+        elif c == "\r":
+            # Decided by what follows: a new line, or more of the word, which is parted there.
+            self._word += c if self._word else ""
         elif c.isspace() or c in "\u200b\u2028\u2029\x00":
             yield from self._finish_word()
         elif c == "|" and self._fence == "" and self._cells(c):
@@ -114,12 +108,13 @@ class Normaliser:
                 yield from self._drain(Ahead(self._word.lstrip("*_`"), False))
 
     def _cells(self, c: str) -> bool:
-        if self._line is _Line.START and not self._word:
-            self._line = _Line.TABLE
-        return self._line is _Line.TABLE
+        if self._line is Line.START and not self._word:
+            self._line = Line.TABLE
+        return self._line is Line.TABLE
 
     def _finish_word(self, space: bool = True) -> Iterator[Spoken | Skipped]:
-        word, begin, end = self._word, self._begin, self._begin + len(self._word)
+        word = self._word.rstrip("\r")
+        begin, end = self._begin, self._begin + len(word)
         self._word = ""
         if not word:
             return
@@ -129,7 +124,7 @@ class Normaliser:
                 yield from self._pause(".")
                 yield from self._say("Code block", ".", _Token(word, begin, end), end)
             return
-        if self._line is _Line.START:
+        if self._line is Line.START:
             yield from self._begin_text()
         if not any(script(c) for c in word) and any(c.isalnum() for c in word):
             yield from self._scripts.take()
@@ -151,52 +146,50 @@ class Normaliser:
     def _structure(self, word: str) -> bool:
         """Marks that shape lines and are not said."""
         if self._fence:
-            if self._line is _Line.START and word.startswith(self._fence):
+            if self._line is Line.START and word.startswith(self._fence):
                 self._fence = ""
-            self._line = _Line.BLOCK
+            self._line = Line.BLOCK
             return True
-        if self._line is _Line.TEXT:
+        if self._line is Line.TEXT:
             return False
-        if self._line is _Line.TABLE:
+        if self._line is Line.TABLE:
             return bool(re.fullmatch(r"[-:=]+", word))
-        if self._line is not _Line.START:
-            return bool(self._line is _Line.BLOCK and not self._line_spoke and word in ("[", "]", "[x]", "[X]", "[ ]"))
+        if self._line is not Line.START:
+            return bool(self._line is Line.BLOCK and not self._line_spoke and goes_on(word))
         if word.startswith(("```", "~~~")):
             self._fence = word[:3]
-            self._line = _Line.BLOCK
+            self._line = Line.BLOCK
             return True
-        if re.fullmatch(r"#{1,6}|[-*+•◦▪‣–]|>+", word):
+        if (line := opened(word)) is not None:
             self._block_before = True
-            self._line = _Line.START if word[0] == ">" else _Line.BLOCK
-            return True
-        if len(word) >= 3 and len(set(word)) == 1 and word[0] in _DASHES:
-            self._block_before = True
+            self._line = line
             return True
         if re.fullmatch(r"\d{1,3}[.)]", word):
             self._block_before = True
-            self._line = _Line.BLOCK
+            self._line = Line.BLOCK
         return False
 
     def _begin_text(self) -> Iterator[Spoken]:
         if self._block_before:
             yield from self._pause(".")
-        self._line = _Line.TEXT
+        self._line = Line.TEXT
         self._block_before = False
 
     def _end_line(self) -> Iterator[Spoken]:
-        if self._line is _Line.START:
+        if self._line is Line.START:
             self._block_before = True
-        elif self._line in (_Line.BLOCK, _Line.TABLE):
+        elif self._line in (Line.BLOCK, Line.TABLE):
             yield from self._pause(".")
             self._before = Before()
         self._markup.end_line()
-        self._line, self._line_spoke, self._cell = _Line.START, False, False
+        self._line, self._line_spoke, self._cell = Line.START, False, False
 
     def _pause(self, mark: str) -> Iterator[Spoken]:
         """A mark after the last word, unless it has one."""
         if self._last.isalnum():
             self._last = mark
-            yield Spoken(mark, *self._place)
+            yield Spoken(f"{mark} " if self._spaced else mark, *self._place)
+            self._spaced = False
         self._before = Before()
 
     def _drain(self, ahead: Ahead) -> Iterator[Spoken]:
@@ -217,15 +210,15 @@ class Normaliser:
                 end, token.space = second.end, second.space
                 trail = _trail(second.text)
             core = token.text.strip("\"'()[]{}.,;:!?")
-            if text:
+            if text or kind is Kind.CURRENCY:
                 self._before = Before(core, self._before.word, kind, trail in (".", "!", "?"))
             yield from self._say(text, trail, token, end)
 
     def _say(self, text: str, trail: str, token: _Token, end: int) -> Iterator[Spoken]:
-        if self._line is _Line.BLOCK and not self._line_spoke and self._block_before:
+        if self._line is Line.BLOCK and not self._line_spoke and self._block_before:
             yield from self._pause(".")
             self._block_before = False
-        if self._line is _Line.TABLE and not self._line_spoke:
+        if self._line is Line.TABLE and not self._line_spoke:
             yield from self._pause(".")
         if self._cell:
             yield from self._pause(",")
@@ -237,9 +230,10 @@ class Normaliser:
         self._owed = False
         spoken = text + trail
         self._last = spoken[-1]
-        structured = self._line is not _Line.TEXT or self._ends_line
+        structured = self._line is not Line.TEXT or self._ends_line
         after = " " if token.space and not structured else ""
         self._owed = structured and token.space
+        self._spaced = bool(after)
         self._place = (token.begin, end)
         yield Spoken(lead + spoken + after, token.begin, end)
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
-from sled_tts.server.text import lexicon
+from sled_tts.server.text import lexicon, measures
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
 from sled_tts.server.text.dates import read_clock, read_date
 from sled_tts.server.text.money import read_money
 from sled_tts.server.text.numbers import NUMBER, amount, cardinal, decade, digits, fraction, ordinal, year
 
 _MEASURE = re.compile(
-    rf"([-+]?(?:{NUMBER}))(?:[-–]({NUMBER}))?-?([a-zA-Zµ°ºΩ]+(?:\^[23])?)(?:/([a-zA-Z]+(?:\^[23])?))?"
+    rf"([-+]?(?:{NUMBER}))(?:[-–]({NUMBER}))?(-?)([a-zA-Zµ°ºΩ]+(?:\^[23])?)(?:/([a-zA-Z]+(?:\^[23])?))?"
 )
+_CLOCK = ("hour", "minute", "second")
 _UNIT = re.compile(r"([a-zA-Zµ°ºΩ]+(?:\^[23])?)(?:/([a-zA-Z]+(?:\^[23])?))?")
 _PERCENT = re.compile(rf"([-+~]?(?:{NUMBER}))(?:%?[-–]({NUMBER}))?%")
 _PLAIN = re.compile(rf"([-+]?)({NUMBER})")
+_SPANS = (Kind.TIME, Kind.MONEY, Kind.MONTH, Kind.MONTH_DAY)
 _RANGE = re.compile(rf"({NUMBER})[-–—]({NUMBER})")
 
 
@@ -25,7 +28,9 @@ def read_quantity(core: str, trail: str, before: Before, ahead: Ahead) -> Readin
         found = rule(core, trail, before, ahead)
         if found is not None:
             return found
-    return _measure(core, trail, before) or _unit_after(core, trail, before) or _number(core, trail, before, ahead)
+    if (measure := _measure(core, before, ahead) or _unit_after(core, before, ahead)) is not None:
+        return _stopped(measure, core, trail, ahead)
+    return _number(core, trail, before, ahead)
 
 
 def _percent(core: str, trail: str, _: Before, __: Ahead) -> Reading | None:
@@ -41,79 +46,171 @@ def _ordinal(core: str, trail: str, before: Before, _: Ahead) -> Reading | None:
     if match := re.fullmatch(r"(\d[\d,]*)(st|nd|rd|th)", core, re.IGNORECASE):
         kind = Kind.MONTH_DAY if before.kind is Kind.MONTH else Kind.NUMBER
         return Reading(ordinal(int(match[1].replace(",", ""))), trail, kind)
+    if match := re.fullmatch(r"(\d+)(?:st|nd|rd|th)[-–](\d+)(?:st|nd|rd|th)", core):
+        return Reading(f"{ordinal(int(match[1]))} to {ordinal(int(match[2]))}", trail, Kind.MONTH_DAY)
     if (match := re.fullmatch(r"'?(\d{2}|[12]\d{3})'?s", core)) and int(match[1]) % 10 == 0 and int(match[1]) >= 20:
         return Reading(decade(int(match[1])), trail)
     return None
 
 
 def _special(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
-    if core in ("24/7", "9/11"):
-        return Reading(" ".join(cardinal(int(n)) for n in core.split("/")), trail)
-    if match := re.fullmatch(r"(\d{1,3})/(\d{1,4})", core):
+    if match := re.fullmatch(r"(\d{1,3})/(\d{1,4})(?:th|ths|rd|rds)?", core):
+        if (read := _out_of(match[1], match[2], before, ahead)) is not None:
+            return read if isinstance(read, str) else replace(read, trail=trail)
         spoken = fraction(int(match[1]), int(match[2]))
         if before.kind is Kind.NUMBER and before.word.isdigit() and int(match[1]) < int(match[2]):
             spoken = "and " + (f"a {spoken[4:]}" if spoken.startswith("one ") else spoken)
         return Reading(spoken, trail, Kind.NUMBER)
+    if (match := re.fullmatch(r"(\d+\.\d+)/(5|10|100)", core)) and float(match[1]) <= int(match[2]):
+        return Reading(f"{amount(match[1])} out of {amount(match[2])}", trail, Kind.NUMBER)
+    # A plan or a section of law: `401(k)`, `501(c)(3)`.
+    if match := re.fullmatch(r"([1-9])0([1-9])(?:(k)|\(([a-z]))\)?(?:\((\d)\)?)?", core):
+        parts = [amount(match[1]), "oh", amount(match[2]), (match[3] or match[4]).upper(), amount(match[5] or "")]
+        return Reading(" ".join(part for part in parts if part), trail)
+    if match := re.fullmatch(r"(\d{1,2})(\d\d)p", core):
+        return Reading(f"{amount(match[1])} {amount(match[2])} P", trail)
+    if match := re.fullmatch(rf"({NUMBER})[eE]([-+]?\d+)", core):
+        lead = "" if match[1] == "1" else f"{amount(match[1])} times "
+        return Reading(f"{lead}ten to the {amount(match[2].lstrip('+'))}", trail, Kind.NUMBER)
+    if match := re.fullmatch(r"(\d+)°(\d+)'(?:(\d+(?:\.\d+)?)\")?([NSEW]?)", core):
+        names = ("degrees", "minutes", "seconds")
+        said = [f"{amount(n)} {name}" for n, name in zip(match.groups()[:3], names, strict=True) if n]
+        return Reading(" ".join([*said, lexicon.WINDS.get(match[4], "")]).strip(), trail)
+    if core in lexicon.WINDS and before.word[-1:] in "°\"'" and before.word[:1].isdigit():
+        return Reading(lexicon.WINDS[core], trail)
+    if match := re.fullmatch(r"(\d+)([\"'])x(\d+)(?:[\"']|(?=$))", core):
+        return Reading(f"{amount(match[1])} by {amount(match[3])} {'inches' if match[2] != chr(39) else 'feet'}", trail)
+    if match := re.fullmatch(rf"({NUMBER})[xX]/([a-z]+)", core):
+        return Reading(f"{amount(match[1])} times per {measures.PER.get(match[2], match[2])}", trail)
     if match := re.fullmatch(r"(\d)'(\d{1,2})\"?", core):
         return Reading(f"{cardinal(int(match[1]))} foot {cardinal(int(match[2]))}", trail)
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)(?:x(\d+))?|(\d+(?:\.\d+)?)×(\d+(?:\.\d+)?)", core):
         return Reading(" by ".join(amount(part) for part in match.groups() if part), trail)
     if match := re.fullmatch(rf"({NUMBER})[xX×]", core):
+        if not trail and ahead.first is None:
+            return "wait"
+        if before.word in ("+", "-", "=", "minus") or (not trail and re.match(r"[-+=*/^<>≤≥≠≈]", ahead.core)):
+            return Reading(f"{amount(match[1])} x", trail)
         return Reading(f"{amount(match[1])} times", trail)
+    if core in ("-", "–") and before.kind in _SPANS and (spans := _spans(before, ahead)):
+        return spans
     if core in ("x", "X", "×", "*", "-", "–", "−") and before.kind is Kind.NUMBER:
         if ahead.first is None:
             return "wait"
         if ahead.first.isdigit():
             return Reading("minus" if core in "-–−" else "by" if core in "xX" else "times", trail)
-    if match := re.fullmatch(rf"([~≈<>≤≥])=?({NUMBER})", core):
-        lead = {"~": "about", "≈": "about", "<": "less than", ">": "more than", "≤": "at most", "≥": "at least"}
-        return Reading(f"{lead[match[1]]} {amount(match[2])}", trail, Kind.NUMBER)
-    if match := re.fullmatch(rf"±({NUMBER})(%?)", core):
-        return Reading(f"plus or minus {amount(match[1])}{' percent' if match[2] else ''}", trail, Kind.NUMBER)
     return None
 
 
-def _measure(core: str, trail: str, before: Before) -> Reading | None:
+def _out_of(part: str, whole: str, before: Before, ahead: Ahead) -> Reading | str | None:
+    """Slashes that are no fractions: `24/7`, `50/50`, `5/5`, a mark after a word for marks or before `stars`."""
+    above, below = int(part), int(whole)
+    if f"{part}/{whole}" in ("24/7", "9/11", "20/20") or (above + below == 100 and min(above, below) > 4):
+        return Reading(f"{cardinal(above)} {cardinal(below)}", "")
+    if below not in (5, 10, 100) and above != below:
+        return None
+    rated = above == below > 1 or before.lower in lexicon.RATED or before.earlier.lower() in lexicon.RATED
+    if not rated:
+        if ahead.first is None:
+            return "wait"
+        starred = ahead.among(("star", "stars", "rating"))
+        if not starred:
+            return "wait" if starred is None else None
+    return Reading(f"{cardinal(above)} out of {cardinal(below)}", "", Kind.NUMBER)
+
+
+def _spans(before: Before, ahead: Ahead) -> Reading | str | None:
+    """`10:30 - 11:45`, `$5 - $6`, `5 May - 8 May`: a dash by itself between two of a kind."""
+    if before.kind is Kind.MONTH and not before.earlier[:1].isdigit():
+        return None
+    if ahead.first is None:
+        return "wait"
+    if not (ahead.first.isdigit() or ahead.first in measures.CURRENCIES):
+        dated = before.kind in (Kind.MONTH, Kind.MONTH_DAY) and ahead.first.isupper()
+        follows = ahead.among(lexicon.MONTH_NAMES) if dated else False
+        if not follows:
+            return "wait" if follows is None else None
+    kind = {Kind.MONTH: Kind.PLAIN, Kind.MONTH_DAY: Kind.MONTH}.get(before.kind, before.kind)
+    return Reading("to", "", kind)
+
+
+def _measure(core: str, before: Before, ahead: Ahead) -> Reading | str | None:
+    if match := re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s)?", core):
+        given = [(value, name) for value, name in zip(match.groups(), _CLOCK, strict=True) if value]
+        if len(given) > 1 or (match[2] and core[-1] == "m" and re.fullmatch(r"\d+(h|hrs?)|hrs?|h", before.word)):
+            return Reading(" ".join(f"{amount(n)} {name if n == '1' else name + 's'}" for n, name in given), "")
+        if match[2] and core[-1] == "m" and ahead.first and re.fullmatch(r"\d{0,2}s?", ahead.core):
+            if not ahead.done:
+                return "wait"
+            if ahead.core[-1] == "s":
+                return Reading(f"{amount(match[2])} minute{'' if match[2] == '1' else 's'}", "")
+        if match[2] and core[-1] == "m" and ahead.first is None:
+            return "wait"
     match = _MEASURE.fullmatch(core)
     if not match:
         return None
-    value, until, unit, per = match.groups()
-    if (spoken := _unit(unit, per, value == "1" and not until)) is not None:
+    value, until, hyphen, unit, per = match.groups()
+    if (spoken := _unit(unit, per, (value == "1" and not until) or bool(hyphen))) is not None:
         span = f" to {amount(until)}" if until else ""
-        return Reading(f"{amount(value)}{span} {spoken}", trail)
+        return Reading(f"{amount(value)}{span} {spoken}", "")
     # `7B` and `221B` are names, so is `4K`; `10k` and `5M` are counts.
-    counts = unit in ("k", "M", "bn", "mn", "tn") or (unit == "K" and len(value) > 1)
+    counts = unit in ("k", "M", "bn", "mn", "tn") or (unit == "K" and 1 < len(value) < 4)
     if counts and not per:
         span = f" to {amount(until)}" if until else ""
-        return Reading(f"{amount(value)}{span} {lexicon.SCALES[unit.lower()]}", trail, Kind.NUMBER)
+        return Reading(f"{amount(value)}{span} {measures.SCALES[unit.lower()]}", "", Kind.NUMBER)
+    if unit in ("ers", "er", "ish"):
+        stem = amount(value)
+        return Reading((stem[:-1] if stem[-1] == "e" and unit[0] == "e" else stem) + unit, "")
     return None
+
+
+def _stopped(measure: Reading | str, core: str, trail: str, ahead: Ahead) -> Reading | str:
+    """The stop of `ft.` ends a sentence only if a capital, or nothing, follows."""
+    if isinstance(measure, str):
+        return measure
+    if core in ("sq", "fl"):
+        return measure
+    dotted = trail == "." and (re.findall(r"[a-zA-Z]+$", core) or [""])[0] in measures.UNITS_DOTTED
+    if dotted and ahead.first is None:
+        return "wait"
+    return replace(measure, trail="" if dotted and ahead.first and not ahead.first.isupper() else trail)
 
 
 def _unit(unit: str, per: str | None, single: bool) -> str | None:
     # `5K`, `3M`, `2B` count; `5 k` and capitals that name units are told apart by the table.
-    if unit not in lexicon.UNITS or unit in ("K", "B", "M") or (per and per not in lexicon.PER):
+    if unit not in measures.UNITS or unit in ("K", "B", "M") or (per and per not in measures.PER):
         return None
-    one, many = lexicon.UNITS[unit]
-    return (one if single else many) + (f" per {lexicon.PER[per]}" if per else "")
+    one, many = measures.UNITS[unit]
+    return (one if single else many) + (f" per {measures.PER[per]}" if per else "")
 
 
-def _unit_after(core: str, trail: str, before: Before) -> Reading | None:
+def _unit_after(core: str, before: Before, ahead: Ahead) -> Reading | str | None:
     match = _UNIT.fullmatch(core)
     if not match or before.kind is not Kind.NUMBER:
         return None
+    if core in ("sq", "fl"):
+        follows = ahead.among(("ft", "m", "km", "mi", "in", "yd") if core == "sq" else ("oz",))
+        return "wait" if follows is None else Reading("square" if core == "sq" else "fluid", "", Kind.NUMBER)
+    if core in ("bn", "mn", "tn"):
+        return Reading(measures.SCALES[core], "", Kind.NUMBER)
     unit, per = match.groups()
-    if not per and unit in lexicon.UNITS_JOINED:
+    if not per and unit in measures.UNITS_JOINED:
         single = ("m", "g", "W", "V", "L", "h", "s")
-        if unit not in single:
+        if unit not in single and before.lower not in ("sq", "fl"):
             return None
     spoken = _unit(unit, per, before.word == "1")
-    if spoken is None:
-        return None
-    dotted = unit in ("min", "sec", "hr", "hrs", "ft", "lb", "lbs", "oz", "in", "mi") and trail == "."
-    return Reading(spoken, trail if not dotted else ".")
+    return Reading(spoken, "") if spoken is not None else None
 
 
 def _number(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | None:
+    if re.fullmatch(r"–\d.*", core):
+        core = f"-{core[1:]}"
+    if re.fullmatch(r"\d{1,3}(_\d{3})+", core):
+        core = core.replace("_", "")
+    if re.fullmatch(r"\d+(,\d+)+", core) and not _PLAIN.fullmatch(core):
+        grouped = re.fullmatch(r"\d{1,2}(,\d\d)+,\d{3}", core)
+        said = [amount(core)] if grouped else [amount(part) for part in core.split(",")]
+        return Reading(", ".join(said), trail, Kind.NUMBER)
     if match := re.fullmatch(r"#(\d+)", core):
         return Reading(f"number {amount(match[1])}", trail, Kind.NUMBER)
     if match := _PLAIN.fullmatch(core):

@@ -12,13 +12,14 @@ from sled_tts.server.text.quantities import spell
 _MAIL = re.compile(r"(?:mailto:)?([\w.+-]+)@([\w-]+(?:\.[\w-]+)+)", re.ASCII)
 _URL = re.compile(r"(?:(?:https?|ftp|wss?)://)(?:www\.)?([^/?#\s:]+)(?::(\d+))?([^?#\s]*)\S*", re.IGNORECASE)
 _BARE = re.compile(r"(?:www\.)?((?:[a-zA-Z0-9-]+\.)+([a-zA-Z]{2,6}))(?::(\d+))?(/[^?#\s]*)?(?:[?#]\S*)?")
-_IP = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?::(\d+))?")
+_IP = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?::(\d+))?(?:/(\d+))?")
 _VERSION = re.compile(r"([vV])?(\d+(?:\.\d+)+|\d+)(?:[-.]?(alpha|beta|rc|dev)\.?(\d*))?")
 _PHONES = (
     re.compile(r"\+?\d{0,3}-?\(?\d{3}\)?[-.]\d{3}[-.]\d{4}"),
     re.compile(r"\d{3}-\d{4}"),
     re.compile(r"\+\d[\d-]{8,14}"),
 )
+_CALLED = ("call", "dial", "text", "phone", "tel", "fax", "calling", "number", "telephone", "whatsapp")
 _FILE = re.compile(r"([\w.-]*?)\.(\w{1,5})", re.ASCII)
 
 
@@ -32,6 +33,16 @@ def read_address(core: str, trail: str, before: Before, ahead: Ahead) -> Reading
 
 
 def _phone(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
+    core = core.removeprefix("tel:")
+    if match := re.fullmatch(r"(?:1-)?(\d{3})-([A-Z]{4,})", core):
+        lead = "one, " if core[1] == "-" else ""
+        return Reading(f"{lead}{digits(match[1])}, {match[2].capitalize()}", trail)
+    # Groups parted by spaces are known for a number only after a word for one.
+    if before.lower in _CALLED and not trail and re.fullmatch(r"0\d{1,4}|[2-9]\d\d", core):
+        if not ahead.word and not ahead.done:
+            return "wait"
+        if ahead.word[:1].isdigit():
+            return Reading(digits(core), ",", Kind.PHONE)
     if any(pattern.fullmatch(core) for pattern in _PHONES):
         groups = [group for group in re.split(r"\D+", core) if group]
         lead = "plus " if core[0] == "+" else ""
@@ -48,7 +59,7 @@ def _phone(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str
             return Reading(digits(core), ",", Kind.PHONE)
     if before.kind is Kind.PHONE and re.fullmatch(r"x\d{1,6}", core):
         return Reading(f"extension {digits(core)}", trail)
-    if before.kind is Kind.PHONE and re.fullmatch(r"[\d-]{2,}", core):
+    if before.kind is Kind.PHONE and re.fullmatch(r"[\d)-]{2,}", core):
         parts = [digits(part) for part in core.split("-") if part]
         return Reading(", ".join(parts), trail, Kind.PHONE)
     return None
@@ -62,7 +73,12 @@ def _mail(core: str) -> str | None:
 def _address(core: str) -> str | None:
     if (match := _IP.fullmatch(core)) and all(int(part) < 256 for part in match.groups()[:4]):
         port = f" port {cardinal(int(match[5]))}" if match[5] else ""
+        port += f" slash {cardinal(int(match[6]))}" if match[6] else ""
         return " dot ".join(digits(part) for part in match.groups()[:4]) + port
+    if match := re.fullmatch(r"localhost:(\d+)(/\S*)?", core):
+        return f"localhost port {cardinal(int(match[1]))}{_path((match[2] or '').partition('?')[0])}"
+    if match := re.fullmatch(r"([ru])/(\w+)", core):
+        return f"{match[1]} slash {_named(match[2])}"
     if match := _URL.fullmatch(core):
         return _host(match[1]) + (f" port {cardinal(int(match[2]))}" if match[2] else "") + _path(match[3])
     match = _BARE.fullmatch(core)

@@ -5,25 +5,33 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from sled_tts.server.text import lexicon
+from sled_tts.server.text import lexicon, measures
 from sled_tts.server.text.characters import greek, symbol
-from sled_tts.server.text.context import Ahead, Before, Reading
+from sled_tts.server.text.context import Ahead, Before, Kind, Reading
 from sled_tts.server.text.letters import identifier, read_letters, read_short
 from sled_tts.server.text.numbers import amount
 from sled_tts.server.text.quantities import read_quantity, spell
+from sled_tts.server.text.serials import read_serial
 from sled_tts.server.text.web import read_address
 
 _SPLIT = re.compile(r"""^(["'(\[{]*)(.*?)([.,!?;:"')\]}…]*)$""", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z][a-z]*(?:'[a-z]+)?")
 _STRANGE = re.compile(r"[^A-Za-z .,?!';:-]")
-_SMILEY = re.compile(r"[:;=8xX]['-]?[)(DPp/\\|oO3*]+|<3|\^_\^|:'\(")
+_SMILEY = re.compile(r"[:;=8xX]['-]?[)(DPp/\\|oO3*]+|<3|\^_?\^|:'\(")
+_COMPARISONS = {
+    "~": "about", "≈": "about", "<": "less than", ">": "more than", "≤": "at most", "≥": "at least", "<=": "at most",
+    ">=": "at least", "±": "plus or minus",
+}  # fmt: skip
+# Signs that part what is on either side.
+_ALONE = ("-", "–", "—", "--", "---", "|")
+_COMPARED = re.compile(r"([~≈≤≥±]|[<>]=?)([-+]?[\d.$€£¥].*)")
 _MATHS = re.compile(r"(?:-?[\w.]+)(?:(?:==|!=|<=|>=|[-+*/=<>×÷^≤≥≠≈±→])-?[\w.()]+)+", re.ASCII)
 _OPERATORS = re.compile(r"(==|!=|<=|>=|->|=>|&&|\|\||[-+*/=<>×÷^≤≥≠≈±→])")
 
 
 def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) -> Reading | None:
     """How `word` is said, in plain characters; None when what follows it decides and is not there yet."""
-    if _WORD.fullmatch(word) and not word.isupper() and word.lower() not in _MARKED and not code:
+    if _WORD.fullmatch(word) and not word.isupper() and not code and not {word, word.lower()} & _MARKED:
         return Reading(word, "")
     if _SMILEY.fullmatch(word):
         return Reading("", "")
@@ -40,12 +48,15 @@ def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) ->
         return replace(short, trail=_punctuation(short.trail))
     if short == "wait":
         return None
-    for rule in (read_address, read_quantity):
+    for rule in (read_address, read_serial, read_quantity):
         found = rule(core, trail, before, ahead)
         if found == "wait":
             return None
         if isinstance(found, Reading):
             return found
+    if match := _COMPARED.fullmatch(core):
+        compared = read_word(match[2] + trail, before, ahead)
+        return compared and replace(compared, text=f"{_COMPARISONS[match[1]]} {compared.text}")
     return _composed(core, trail, before, ahead)
 
 
@@ -82,16 +93,29 @@ def _punctuation(trail: str) -> str:
     return ""
 
 
-def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading:
+def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | None:
+    if core == ">" and before.word[:1].isupper() and len(before.word) > 1:
+        # A way through menus: `File > Save As`.
+        if ahead.first is None:
+            return None
+        if ahead.first.isupper():
+            return Reading("-", "")
+    if core in "→➜" and not before.word:
+        return Reading("", trail)
     if (said := symbol(core)) is not None:
         return Reading(said, trail)
-    if core in ("-", "–", "—", "--", "---"):
+    if not any(c.isalnum() or greek(c) for c in core) and core not in _ALONE:
+        return Reading(" ".join(symbol(c) or "" for c in core) if len(set(core)) > 1 else "", trail)
+    if possessive := re.fullmatch(r"(.*[A-Z0-9.]|[A-Z]+&[A-Z]+)('s|s')", core):
+        owner = read_word(possessive[1], before, Ahead("", True))
+        return owner and Reading(f"{owner.text}'s", trail)
+    if core in _ALONE:
         return Reading("-", "")
     if (letters := read_letters(core, trail, before, ahead)) is not None:
         return letters
     if len(core) == 1 and (name := greek(core)):
         return Reading(name, trail)
-    if re.fullmatch(r"#[A-Za-z]\w*", core):
+    if re.fullmatch(r"#\w*[A-Za-z]\w*", core):
         return Reading(f"hashtag {identifier(core[1:])}", trail)
     if re.fullmatch(r"@\w+", core):
         return Reading(f"at {identifier(core[1:])}", trail)
@@ -99,15 +123,22 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading:
         return Reading(spell(core), trail)
     if re.search(r"—|--|…|\.\.\.|–(?=\D)", core):
         return _joined(re.split(r"—|-{2,}|–|…|\.{3}", core), ", ", trail, before, ahead)
-    if re.fullmatch(r"[A-Za-z']+(/[A-Za-z']+)+", core):
-        return _joined(
-            core.split("/"), " or " if core.count("/") == 1 and core != "and/or" else " ", trail, before, ahead
-        )
+    if half := re.fullmatch(r"(\d+/\d+)-([A-Za-z-]+)", core):
+        return _joined([half[1], half[2]], " ", trail, before, ahead)
+    if re.fullmatch(r"[^\W_][^/=]*(/[^\W_][^/=]*)+", core) and re.search(
+        r"[A-Za-z]['.]?[A-Za-z]|[A-Z]/[A-Z]|[A-Z]\d", core
+    ):
+        # `TCP/IP` is one name, `red/green` two choices.
+        shouted = all(len(piece) > 1 and piece in lexicon.SHOUTED for piece in core.split("/"))
+        one = core.count("/") > 1 or core == "and/or" or (re.fullmatch(r"[A-Z]+/[A-Z]+", core) and not shouted)
+        return _joined(core.split("/"), " " if one else " or ", trail, before, ahead)
+    if re.fullmatch(r"[a-z]+(/[a-z]+)+", core):
+        return _joined(core.split("/"), " or " if core.count("/") == 1 else " ", trail, before, ahead)
     if re.fullmatch(r"[A-Za-z]+[&+][A-Za-z]+", core):
         sign = "&" if "&" in core else "+"
         return _joined(core.split(sign), " and " if sign == "&" else " plus ", trail, before, ahead)
     if re.search(r"\d|^[a-z]\W", core) and _MATHS.fullmatch(core) and re.search(r"[+*/=<>×÷^≤≥≠≈±→]", core):
-        return Reading(_operators(core), trail)
+        return Reading(_operators(core), trail, Kind.NUMBER if core[-1].isdigit() else Kind.PLAIN)
     if "-" in core.strip("-") and re.fullmatch(r"[\w'.%$°]+(-[\w'.%$°]+)+", core):
         pieces = core.split("-")
         mixed = any((piece.isupper() and len(piece) > 1) or piece[:1].isdigit() for piece in pieces)
@@ -130,7 +161,7 @@ def _joined(pieces: list[str], joint: str, trail: str, before: Before, ahead: Ah
             assert reading is not None
             said.append(reading.text + reading.trail)
             before = Before(piece, before.word, reading.kind, False)
-    return Reading(joint.join(said), trail)
+    return Reading(joint.join(said), trail, before.kind)
 
 
 def _operators(core: str) -> str:
@@ -173,6 +204,10 @@ def read_code(text: str) -> str:
 _MARKED = (
     frozenset(lexicon.MONTH_NAMES)
     | frozenset(lexicon.BARE_SHORT)
-    | frozenset(lexicon.UNITS)
+    | frozenset(measures.UNITS)
+    | frozenset(measures.CURRENCIES)
+    | frozenset(measures.SCALES)
+    | frozenset(lexicon.WEEKDAYS)
+    | {"sq", "fl", "ave", "st", "rs"}
     | {"x", "am", "pm", "a", "i"}
 ) - {"a", "i"}

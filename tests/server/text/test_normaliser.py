@@ -21,7 +21,7 @@ def table() -> list[tuple[str, str]]:
     for line in Path(__file__).with_name("cases.tsv").read_text(encoding="utf-8").splitlines():
         if "\t" in line:
             written, spoken = line.split("\t")
-            rows.append((written.replace("\\n", "\n"), spoken))
+            rows.append((written.replace("\\r", "\r").replace("\\n", "\n"), spoken))
     return rows
 
 

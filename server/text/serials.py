@@ -1,0 +1,77 @@
+"""What is read sign by sign: order numbers, codes, card digits, identifiers of machines, chemical formulas."""
+
+from __future__ import annotations
+
+import re
+
+from sled_tts.server.text import lexicon
+from sled_tts.server.text.context import Ahead, Before, Kind, Reading
+from sled_tts.server.text.numbers import amount, digits
+from sled_tts.server.text.quantities import spell
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}-\d{1,2}-(?:\d{4}|\d\d)")
+_MASKED = re.compile(r"(?:[xX*]{2,}-?)+(\d{2,6})")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_MAC = re.compile(r"[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}", re.IGNORECASE)
+_IPV6 = re.compile(r"(?=.*\d)(?=.*(?:::|[a-fA-F]))[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}")
+_HASH = re.compile(r"(?=(?:.*\d){2})(?=(?:.*[a-f]){2})[0-9a-f]{7,64}")
+_COLOUR = re.compile(r"#(?:[0-9a-fA-F]{6}|([0-9a-fA-F])\1\1)")
+_ATOM = re.compile(r"([A-Z][a-z]?)(\d{0,2})")
+# What may stand between the word for a code and the code.
+_LINKS = frozenset({"is", "are", "was", "in", "with", "number", "no", "num"})
+
+
+def read_serial(core: str, trail: str, before: Before, _: Ahead) -> Reading | None:
+    """A reading, or None when it is none of these."""
+    if (match := _MASKED.fullmatch(core)) or _COLOUR.fullmatch(core):
+        return Reading(spell(match[1] if match else core), trail, Kind.CODE)
+    if _UUID.fullmatch(core) or _MAC.fullmatch(core) or _HASH.fullmatch(core):
+        return Reading(", ".join(spell(part) for part in re.split("[:-]", core)), trail)
+    if _IPV6.fullmatch(core):
+        return Reading(" ".join(" colon ".join(spell(part) for part in core.split(":")).split()), trail)
+    if core.isdecimal():
+        return Reading(digits(core), trail, Kind.CODE) if _coded(core, before) else None
+    if re.fullmatch(r"\d{5}-\d{4}", core) and before.word in lexicon.STATES:
+        return Reading(", ".join(digits(part) for part in core.split("-")), trail)
+    return _numbered(core, trail) or _formula(core, trail)
+
+
+def _coded(number: str, before: Before) -> bool:
+    """Whether digits are a code: after a word for one, after the first part of one, a postal code after a state."""
+    if before.kind is Kind.CODE:
+        return True
+    if len(number) == 5 and before.word in lexicon.STATES:
+        return True
+    if before.lower in ("call", "dial", "calling", "dialing"):
+        return bool(re.fullmatch(r"[2-8]11|911|988|999|112", number))
+    if len(number) < 3 or (len(number) == 4 and number[:2] in ("19", "20")):
+        return False
+    linked = before.lower in _LINKS and before.earlier.lower() in lexicon.CODED | lexicon.NUMBERED
+    return linked or before.lower in lexicon.CODED
+
+
+def _numbered(core: str, trail: str) -> Reading | None:
+    lead = "number " if core[0] == "#" else ""
+    core = core.lstrip("#")
+    parts = core.split("-")
+    if all(part.isdecimal() for part in parts) and not _DATE.fullmatch(core):
+        long = max(len(part) for part in parts) > 3
+        if (len(parts) > 2 and long) or (lead and (len(parts) > 1 or len(core) > 4)):
+            return Reading(lead + ", ".join(digits(part) for part in parts), trail)
+        return None
+    if match := re.fullmatch(r"([A-Z]{1,5})-?(\d{4,})", core):
+        if len(match[2]) == 4 and (match[2][:2] in ("19", "20") or "-" in core):
+            return None
+        return Reading(f"{lead}{spell(match[1])} {digits(match[2])}", trail)
+    pieces = re.findall(r"[A-Z]+|\d+", core) if re.fullmatch(r"[A-Z\d]+", core) else []
+    if (lead and len(pieces) > 1) or (len(pieces) > 2 and len(core) > 4 and not _formula(core, trail)):
+        return Reading(lead + spell(core), trail)
+    return None
+
+
+def _formula(core: str, trail: str) -> Reading | None:
+    """`C6H12O6`: symbols of elements are spelled, their numbers are not."""
+    atoms = _ATOM.findall(core) if re.fullmatch(rf"(?:{_ATOM.pattern}){{2,}}", core) else []
+    if not any(count for _, count in atoms) or not all(element in lexicon.ELEMENTS for element, _ in atoms):
+        return None
+    return Reading(" ".join(f"{spell(name)} {amount(n)}" if n else spell(name) for name, n in atoms), trail)
