@@ -95,7 +95,20 @@ def create_app(settings: Settings, service: SpeechService) -> FastAPI:
     if settings.cors_origin:
         # Outside the key check: browsers send preflights without credentials.
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(settings.cors_origin), allow_methods=["*"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origin),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            # Without this a page gets the audio but not its rate or its seed, nor when to come back.
+            expose_headers=[
+                "Retry-After",
+                "X-Sled-Left-Out",
+                "X-Sled-Model",
+                "X-Sled-Sample-Rate",
+                "X-Sled-Seed",
+                "X-Sled-Warning",
+                "X-Synthetic-Audio",
+            ],
         )
     return app
 

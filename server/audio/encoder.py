@@ -66,8 +66,8 @@ async def finish(encoder: AudioEncoder) -> bytes:
 
 def _encoder(wanted: AudioFormat) -> AudioEncoder:
     match wanted.codec:
-        case Codec.WAV:
-            return WavEncoder(wanted.rate)
+        case Codec.WAV | Codec.WAV_F32LE | Codec.WAV_MULAW | Codec.WAV_ALAW:
+            return WavEncoder(wanted.rate, wanted.codec)
         case Codec.PCM_S16LE:
             return PcmEncoder("s16le")
         case Codec.PCM_F32LE:

@@ -18,6 +18,9 @@ class Codec(StrEnum):
     MULAW = "mulaw"
     ALAW = "alaw"
     WAV = "wav"
+    WAV_F32LE = "wav_f32le"
+    WAV_MULAW = "wav_mulaw"
+    WAV_ALAW = "wav_alaw"
     MP3 = "mp3"
     OPUS = "opus"
     AAC = "aac"
@@ -30,6 +33,9 @@ CONTENT_TYPES: dict[Codec, str] = {
     Codec.MULAW: "audio/basic",
     Codec.ALAW: "audio/x-alaw-basic",
     Codec.WAV: "audio/wav",
+    Codec.WAV_F32LE: "audio/wav",
+    Codec.WAV_MULAW: "audio/wav",
+    Codec.WAV_ALAW: "audio/wav",
     Codec.MP3: "audio/mpeg",
     Codec.OPUS: "audio/ogg",
     Codec.AAC: "audio/aac",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
+from sled_tts.server.audio.formats import Codec
+from sled_tts.server.audio.g711 import G711Encoder
 from sled_tts.server.audio.pcm import PcmEncoder
 from sled_tts.server.audio.synthetic import SYNTHETIC_TAGS
 from sled_tts.server.engine.request import Float32
@@ -12,6 +15,22 @@ from sled_tts.server.engine.request import Float32
 _UNKNOWN = 0xFFFFFFFF
 # RIFF's four-letter names of the tags.
 _INFO_IDS = {"comment": b"ICMT", "encoded_by": b"ISFT"}
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """How a wav says what its samples are: `tag` of the registry of wave formats, bytes of one."""
+
+    tag: int
+    width: int
+
+
+_SAMPLES = {
+    Codec.WAV: _Samples(1, 2),
+    Codec.WAV_F32LE: _Samples(3, 4),
+    Codec.WAV_ALAW: _Samples(6, 1),
+    Codec.WAV_MULAW: _Samples(7, 1),
+}
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
@@ -24,23 +43,30 @@ def _info() -> bytes:
     return _chunk(b"LIST", b"INFO" + tags)
 
 
-def wav_header(sample_rate: int, *, data_bytes: int = _UNKNOWN) -> bytes:
-    """Everything before the samples, for 16-bit mono at `sample_rate` Hz."""
-    form = struct.pack("<HHIIHH", 1, 1, sample_rate, sample_rate * 2, 2, 16)
-    before = b"WAVE" + _chunk(b"fmt ", form) + _info() + b"data"
+def wav_header(sample_rate: int, codec: Codec = Codec.WAV, *, data_bytes: int = _UNKNOWN) -> bytes:
+    """Everything before the samples, for mono at `sample_rate` Hz, 16-bit unless `codec` says otherwise."""
+    tag, width = _SAMPLES[codec].tag, _SAMPLES[codec].width
+    form = struct.pack("<HHIIHH", tag, 1, sample_rate, sample_rate * width, width, 8 * width)
+    if tag == 1:
+        fmt = _chunk(b"fmt ", form)
+    else:
+        # Any other kind has an (empty) extension, and its length in samples once more.
+        samples = _UNKNOWN if data_bytes == _UNKNOWN else data_bytes // width
+        fmt = _chunk(b"fmt ", form + b"\0\0") + _chunk(b"fact", struct.pack("<I", samples))
+    before = b"WAVE" + fmt + _info() + b"data"
     riff_bytes = _UNKNOWN if data_bytes == _UNKNOWN else len(before) + 4 + data_bytes
     return b"RIFF" + struct.pack("<I", riff_bytes) + before + struct.pack("<I", data_bytes)
 
 
 class WavEncoder:
-    """16-bit mono; exactly one header, before the first sample."""
+    """Mono, 16-bit unless `codec` says otherwise; exactly one header, before the first sample."""
 
     media_type = "audio/wav"
     heavy = False
 
-    def __init__(self, sample_rate: int) -> None:
-        self._header = wav_header(sample_rate)
-        self._samples = PcmEncoder("s16le")
+    def __init__(self, sample_rate: int, codec: Codec = Codec.WAV) -> None:
+        self._header = wav_header(sample_rate, codec)
+        self._samples = _encoder(codec)
 
     def encode(self, pcm: Float32) -> bytes:
         header, self._header = self._header, b""
@@ -49,3 +75,15 @@ class WavEncoder:
     def finish(self) -> bytes:
         header, self._header = self._header, b""
         return header
+
+
+def _encoder(codec: Codec) -> PcmEncoder | G711Encoder:
+    match codec:
+        case Codec.WAV_F32LE:
+            return PcmEncoder("f32le")
+        case Codec.WAV_MULAW:
+            return G711Encoder("mulaw")
+        case Codec.WAV_ALAW:
+            return G711Encoder("alaw")
+        case _:
+            return PcmEncoder("s16le")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
+from starlette.requests import Request
 
 from sled_tts.server.audio.encoder import make_encoder
 from sled_tts.server.audio.formats import AudioFormat
 from sled_tts.server.engine.request import Failed, TextSkipped
-from sled_tts.server.errors import EmptyInputError, InputTooLongError
+from sled_tts.server.errors import EmptyInputError, InputTooLongError, RequestError
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes.speech_stream import SpeechResponse, SpokenBody
 from sled_tts.server.routes.state import AppState
@@ -20,6 +22,9 @@ from sled_tts.server.service import Utterance, UtteranceOptions
 
 # Names come back in a header: no more than a few, and only such as names are.
 _NAME, _NAMED = re.compile(r"[A-Za-z0-9_.-]{1,64}"), 8
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,11 @@ async def begin(
     speed: float = 1.0,
     *,
     expected_cut: bool = False,
+    param: str = "text",
 ) -> Answer:
     """Start to speak; the caller sends a response or cancels the utterance. `wanted` of the model's rate, in Hz.
+
+    `param` is what the caller's protocol calls the text.
 
     Waits for the first sound, so that an early failure is raised here and becomes an honest status. Raises
     NotReadyError, what `start` raises and what synthesis fails with.
@@ -85,21 +93,47 @@ async def begin(
             raise
     except Exception as error:
         state.metrics.error(route, error)
+        if isinstance(error, RequestError) and error.param == "text":
+            error.param = param
         raise
     body = SpokenBody(first, events, encoder, meter, route, expected_cut)
     return Answer(body, utterance, options, tuple(left_out))
 
 
 async def begin_answer(
-    state: AppState, route: str, text: str, options: UtteranceOptions, wanted: AudioFormat, speed: float = 1.0
+    state: AppState,
+    route: str,
+    text: str,
+    options: UtteranceOptions,
+    wanted: AudioFormat,
+    speed: float = 1.0,
+    param: str = "text",
 ) -> Answer:
     """`begin` for a whole text. Also raises EmptyInputError, InputTooLongError and OverCapacityError."""
 
     async def start() -> tuple[Utterance, UtteranceOptions]:
-        require_text(text, state.settings.max_text_chars, "text")
+        require_text(text, state.settings.max_text_chars, param)
         return await state.service.speak(text, options), options
 
-    return await begin(state, route, start, lambda _: wanted, speed)
+    return await begin(state, route, start, lambda _: wanted, speed, param=param)
+
+
+async def while_connected(connection: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` gives; None, and it is cancelled, when the client leaves first.
+
+    For answers that are sent only when they are whole: nothing else notices that nobody waits for them. The request's
+    body has been read before.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.ensure_future(connection.receive())
+    waiting: set[asyncio.Future[Any]] = {working, leaving}
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
 
 
 def require_text(text: str, limit: int, param: str) -> None:

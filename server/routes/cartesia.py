@@ -21,6 +21,7 @@ from sled_tts.server.errors import (
     InvalidParameterError,
     Reply,
     SlowReaderError,
+    UnsupportedError,
 )
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes import cartesia_messages as wire_format
@@ -133,7 +134,8 @@ class CartesiaSession:
             if message.get("cancel"):
                 await self._cancel(context_id)
             else:
-                await self._generate(parse_generate(message))
+                speaker = self.speakers.get(context_id) if context_id is not None else None
+                await self._generate(parse_generate(message, speaker.context.first if speaker is not None else None))
         except SlowReaderError:
             raise
         except Exception as error:
@@ -167,6 +169,8 @@ class CartesiaSession:
             if len(self.speakers) >= limit:
                 raise InputTooLongError(f"a connection may have {limit} contexts at once", param="context_id")
             # A wrong format is refused here, before anything is spoken.
+            if request.output_format.container != "raw":
+                raise UnsupportedError("messages carry raw audio", param="output_format.container")
             make_encoder(request.output_format.audio(), request.output_format.sample_rate, speed=request.pace)
             speaker = Speaker(self.wire, self.app, CartesiaContext(context_id, request, self._max_chars))
             self.speakers[context_id] = speaker

@@ -61,6 +61,9 @@ class CartesiaContext:
 
     def take(self, request: Generate, now: float) -> list[Action]:
         """A request for this context. Raises ProtocolError after its end, InputTooLongError."""
+        if self.ended and not request.transcript.strip():
+            # Said twice, the end changes nothing of what is being spoken.
+            return []
         if self.ended:
             raise ProtocolError("the context has been closed by continue:false", param="context_id")
         self._chars += len(request.transcript)

@@ -25,13 +25,16 @@ from sled_tts.server.service import Voice, VoiceKind
 
 router = APIRouter(tags=["cartesia"])
 
+# What this protocol calls a text.
+_TEXT = "transcript"
+
 
 @router.post("/tts/bytes", response_class=StreamingResponse)
 async def bytes_(request: Generate, state: State) -> StreamingResponse:
     """The audio of a whole transcript, streamed as it is generated."""
     options = replace(options_for(request, state, "offline"), timings=False)
     wanted = request.output_format.audio()
-    answer = await begin_answer(state, ROUTE, request.transcript, options, wanted, request.pace)
+    answer = await begin_answer(state, ROUTE, request.transcript, options, wanted, request.pace, _TEXT)
     return answer.response(request)
 
 
@@ -42,7 +45,7 @@ async def sse(request: Generate, state: State) -> StreamingResponse:
         raise UnsupportedError("events carry raw audio", param="output_format.container")
     options = options_for(request, state, "offline")
     wanted = request.output_format.audio()
-    answer = await begin_answer(state, ROUTE, request.transcript, options, wanted, request.pace)
+    answer = await begin_answer(state, ROUTE, request.transcript, options, wanted, request.pace, _TEXT)
     return answer.response(request, _events(answer.body, request), "text/event-stream")
 
 
@@ -106,8 +109,8 @@ async def voices(
 
 @router.get("/voices/{voice_id}")
 async def voice(voice_id: str, state: State) -> dict[str, Any]:
-    """One voice by its id."""
-    return _voice(state.service.voices.get(voice_id))
+    """One voice, by id or name."""
+    return _voice(state.service.voices.resolve(voice_id))
 
 
 def _voice(voice: Voice) -> dict[str, Any]:

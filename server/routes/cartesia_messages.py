@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sled_tts.server.audio.formats import AudioFormat, Codec
 from sled_tts.server.engine.request import WordTiming
-from sled_tts.server.errors import Reply, UnsupportedError
+from sled_tts.server.errors import Reply
 from sled_tts.server.routes.replies import from_validation
 
 # What `speed` of earlier API versions means; later ones give a number in `generation_config`.
@@ -20,6 +20,12 @@ _RAW: dict[str, Codec] = {
     "pcm_f32le": Codec.PCM_F32LE,
     "pcm_mulaw": Codec.MULAW,
     "pcm_alaw": Codec.ALAW,
+}
+_WAV: dict[str, Codec] = {
+    "pcm_s16le": Codec.WAV,
+    "pcm_f32le": Codec.WAV_F32LE,
+    "pcm_mulaw": Codec.WAV_MULAW,
+    "pcm_alaw": Codec.WAV_ALAW,
 }
 
 
@@ -36,14 +42,11 @@ class OutputFormat(_Part):
     bit_rate: int | None = None
 
     def audio(self) -> AudioFormat:
-        """Raises InvalidParameterError, or UnsupportedError for a wav that is not 16-bit."""
+        """Raises InvalidParameterError."""
         if self.container == "mp3":
             return AudioFormat(Codec.MP3, self.sample_rate, self.bit_rate)
-        if self.container == "raw":
-            return AudioFormat(_RAW[self.encoding], self.sample_rate)
-        if self.encoding != "pcm_s16le":
-            raise UnsupportedError("a wav holds pcm_s16le here", param="output_format.encoding")
-        return AudioFormat(Codec.WAV, self.sample_rate)
+        known = _RAW if self.container == "raw" else _WAV
+        return AudioFormat(known[self.encoding], self.sample_rate)
 
 
 class VoiceSpecifier(_Part):
@@ -93,12 +96,18 @@ class Generate(_Part):
         return 1.0 if self.speed is None else self.speed
 
 
-def parse_generate(message: dict[str, Any]) -> Generate:
-    """Raises an error that names the field and its limit."""
+def parse_generate(message: dict[str, Any], first: Generate | None = None) -> Generate:
+    """Of `first`, the request that opened the context, everything holds that is decided once.
+
+    Raises an error that names the field and its limit.
+    """
+    if first is not None:
+        decided = {"model_id": first.model_id, "voice": first.voice_id, "output_format": first.output_format}
+        message = message | decided
     try:
         return Generate.model_validate(message)
     except ValidationError as error:
-        raise from_validation(error.errors()[0]) from None
+        raise from_validation(error.errors()) from None
 
 
 def context_id_of(message: dict[str, Any]) -> str | None:

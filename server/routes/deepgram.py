@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from starlette.websockets import WebSocket
 from sled_tts.server.audio.encoder import make_encoder
 from sled_tts.server.audio.formats import AudioFormat
 from sled_tts.server.engine.request import AudioChunk, Event, FinishReason, TextSkipped
-from sled_tts.server.errors import EmptyInputError, InvalidParameterError, Reply
+from sled_tts.server.errors import EmptyInputError, InvalidParameterError, Reply, UnsupportedError
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes.attending import IdleClock
 from sled_tts.server.routes.deepgram_options import SpeakQuery, parse_query
@@ -171,6 +170,7 @@ class _TurnSpeaker:
     turn: Turn
     utterance: Utterance
     meter: UtteranceMeter = field(init=False)
+    warned: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.meter = UtteranceMeter(self.session.app.metrics, ROUTE)
@@ -184,6 +184,7 @@ class _TurnSpeaker:
 
     async def event(self, event: Event) -> None:
         if isinstance(event, TextSkipped):
+            self.warned = True
             what = f"{event.script} text is not spoken and was left out: {event.sample!r}"
             await self.session.warn("unsupported_text", what)
 
@@ -193,14 +194,16 @@ class _TurnSpeaker:
         with self.meter as meter:
             meter.text()
             try:
-                with contextlib.suppress(EmptyInputError):
-                    end = await forward(
-                        self.utterance,
-                        lambda: make_encoder(session.wanted, rate, speed=session.query.speed),
-                        meter,
-                        self,
-                    )
-                    return end.reason is FinishReason.LENGTH
+                end = await forward(
+                    self.utterance, lambda: make_encoder(session.wanted, rate, speed=session.query.speed), meter, self
+                )
+                return end.reason is FinishReason.LENGTH
+            except EmptyInputError:
+                return False
+            except UnsupportedError as error:
+                # Text that is not spoken is no reason to leave the turns after it unspoken, or its flush unanswered.
+                if not self.warned:
+                    await session.warn(error.code, error.message)
                 return False
             finally:
                 self.utterance.cancel()

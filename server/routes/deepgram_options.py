@@ -15,13 +15,14 @@ from sled_tts.server.service import LoadedModel, UtteranceOptions
 # Encoding: codec without a container, default rate (Hz) as the service documents it, containers.
 _ENCODINGS: dict[str, tuple[Codec, int, tuple[str, ...]]] = {
     "linear16": (Codec.PCM_S16LE, 24_000, ("wav", "none")),
-    "mulaw": (Codec.MULAW, 8_000, ("none",)),
-    "alaw": (Codec.ALAW, 8_000, ("none",)),
+    "mulaw": (Codec.MULAW, 8_000, ("none", "wav")),
+    "alaw": (Codec.ALAW, 8_000, ("none", "wav")),
     "mp3": (Codec.MP3, 22_050, ("none",)),
     "opus": (Codec.OPUS, 48_000, ("ogg",)),
     "flac": (Codec.FLAC, 48_000, ("none",)),
     "aac": (Codec.AAC, 22_050, ("none",)),
 }
+_WAV = {"linear16": Codec.WAV, "mulaw": Codec.WAV_MULAW, "alaw": Codec.WAV_ALAW}
 STREAMED = ("linear16", "mulaw", "alaw")
 # Their voices' names, one for each of their models.
 _STOCK_VOICES = "aura-"
@@ -60,7 +61,7 @@ class SpeakQuery(BaseModel):
                 f"container of {encoding} must be one of {', '.join(containers)}", param="container"
             )
         if container == "wav":
-            codec = Codec.WAV
+            codec = _WAV[encoding]
         bitrate = self.bit_rate if codec in (Codec.MP3, Codec.OPUS, Codec.AAC) else None
         return AudioFormat(codec, self.sample_rate or rate, bitrate)
 
@@ -76,4 +77,4 @@ def parse_query(query: Mapping[str, str]) -> SpeakQuery:
     try:
         return SpeakQuery.model_validate(dict(query))
     except ValidationError as error:
-        raise from_validation(error.errors()[0]) from None
+        raise from_validation(error.errors()) from None

@@ -160,7 +160,7 @@ class ElevenLabsSession:
             return None
         if key in self.contexts:
             return self.contexts[key]
-        if self.multi and (not incoming.text or incoming.close_context):
+        if self.multi and not incoming.text:
             return None
         limit = self.app.settings.ws_max_contexts
         if len(self.contexts) >= limit:

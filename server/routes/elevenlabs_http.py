@@ -7,14 +7,14 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from fastapi import Query as QueryParameter
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from sled_tts.server.audio.synthetic import SYNTHETIC_HEADERS
 from sled_tts.server.engine.request import AudioChunk, Event, WordsSpoken
 from sled_tts.server.routes import elevenlabs_messages as wire_format
-from sled_tts.server.routes.answers import Answer, begin_answer
+from sled_tts.server.routes.answers import Answer, begin_answer, while_connected
 from sled_tts.server.routes.elevenlabs import ROUTE, options_for
 from sled_tts.server.routes.elevenlabs_alignment import Alignment, Character
 from sled_tts.server.routes.elevenlabs_messages import DEFAULT_FORMAT, SpeechRequest
@@ -22,6 +22,9 @@ from sled_tts.server.routes.state import AppState, State
 from sled_tts.server.service import Voice, VoiceKind
 
 router = APIRouter(prefix="/v1", tags=["elevenlabs"])
+
+# Nobody reads this status; proxies log it.
+_CLIENT_LEFT = 499
 
 Format = Annotated[str, QueryParameter(description="Such as mp3_44100_128, pcm_16000 or ulaw_8000.")]
 
@@ -45,30 +48,31 @@ async def timestamped_stream(
     return answer.response(request, _Aligner(answer, request).lines(), "application/json")
 
 
-@router.post("/text-to-speech/{voice_id}/with-timestamps")
+@router.post("/text-to-speech/{voice_id}/with-timestamps", response_model=None)
 async def timestamped(
-    voice_id: str, request: SpeechRequest, state: State, output_format: Format = DEFAULT_FORMAT
-) -> JSONResponse:
+    voice_id: str,
+    request: SpeechRequest,
+    state: State,
+    connection: Request,
+    output_format: Format = DEFAULT_FORMAT,
+) -> Response:
     """All the audio at once, with every character's time."""
     answer = await _begin(state, voice_id, request, output_format, timings=True)
-    audio, characters = b"", []
     try:
-        async with aclosing(_Aligner(answer, request).pieces()) as pieces:
-            async for data, heard in pieces:
-                audio += data
-                characters += heard
+        whole = await while_connected(connection, _Aligner(answer, request).whole())
     finally:
         answer.utterance.cancel()
-    return JSONResponse(wire_format.timestamped(audio, characters), headers=dict(SYNTHETIC_HEADERS))
+    if whole is None:
+        return Response(status_code=_CLIENT_LEFT)
+    return JSONResponse(wire_format.timestamped(*whole), headers=dict(SYNTHETIC_HEADERS))
 
 
 async def _begin(
     state: AppState, voice_id: str, request: SpeechRequest, output_format: str, *, timings: bool
 ) -> Answer:
     options = options_for(state, voice_id, request, "offline", timings=timings)
-    return await begin_answer(
-        state, ROUTE, request.text, options, wire_format.output_format(output_format), request.speed
-    )
+    wanted = wire_format.output_format(output_format, wire_format.FILE_FORMATS)
+    return await begin_answer(state, ROUTE, request.text, options, wanted, request.speed)
 
 
 class _Aligner:
@@ -91,6 +95,15 @@ class _Aligner:
         self._alignment.mark()
         if rest := self._characters() + self._alignment.spoken():
             yield b"", rest
+
+    async def whole(self) -> tuple[bytes, list[Character]]:
+        """Everything at once."""
+        audio, characters = b"", []
+        async with aclosing(self.pieces()) as pieces:
+            async for data, heard in pieces:
+                audio += data
+                characters += heard
+        return audio, characters
 
     async def lines(self) -> AsyncIterator[bytes]:
         """As the HTTP stream carries them."""

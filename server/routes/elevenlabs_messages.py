@@ -21,8 +21,11 @@ DEFAULT_FORMAT = "mp3_44100_128"
 Normalization = Literal["auto", "on", "off"]
 
 
+_RATES = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+
+
 def _formats() -> dict[str, AudioFormat]:
-    formats = {f"pcm_{r}": AudioFormat(Codec.PCM_S16LE, r) for r in (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)}
+    formats = {f"pcm_{r}": AudioFormat(Codec.PCM_S16LE, r) for r in _RATES}
     for rate, bitrates in ((22_050, (32,)), (24_000, (48,)), (44_100, (32, 64, 96, 128, 192))):
         formats |= {f"mp3_{rate}_{kbit}": AudioFormat(Codec.MP3, rate, 1000 * kbit) for kbit in bitrates}
     formats |= {f"opus_48000_{kbit}": AudioFormat(Codec.OPUS, 48_000, 1000 * kbit) for kbit in (32, 64, 96, 128, 192)}
@@ -30,13 +33,17 @@ def _formats() -> dict[str, AudioFormat]:
 
 
 OUTPUT_FORMATS: Mapping[str, AudioFormat] = MappingProxyType(_formats())
+# Over HTTP only, as there.
+FILE_FORMATS: Mapping[str, AudioFormat] = MappingProxyType(
+    {**OUTPUT_FORMATS} | {f"wav_{rate}": AudioFormat(Codec.WAV, rate) for rate in _RATES}
+)
 
 
-def output_format(name: str) -> AudioFormat:
+def output_format(name: str, formats: Mapping[str, AudioFormat] = OUTPUT_FORMATS) -> AudioFormat:
     """Raises InvalidParameterError with the whole list."""
-    if name not in OUTPUT_FORMATS:
-        raise InvalidParameterError(f"output_format must be one of {', '.join(OUTPUT_FORMATS)}", param="output_format")
-    return OUTPUT_FORMATS[name]
+    if name not in formats:
+        raise InvalidParameterError(f"output_format must be one of {', '.join(formats)}", param="output_format")
+    return formats[name]
 
 
 class _Part(BaseModel):
@@ -112,7 +119,7 @@ def parse_query(query: Mapping[str, str]) -> Query:
     try:
         return Query.model_validate(dict(query))
     except ValidationError as error:
-        raise from_validation(error.errors()[0]) from None
+        raise from_validation(error.errors()) from None
 
 
 def parse_incoming(message: dict[str, Any]) -> Incoming:
@@ -120,7 +127,7 @@ def parse_incoming(message: dict[str, Any]) -> Incoming:
     try:
         return Incoming.model_validate(message)
     except ValidationError as error:
-        raise from_validation(error.errors()[0]) from None
+        raise from_validation(error.errors()) from None
 
 
 def audio(context_id: str | None, data: bytes, characters: list[Character]) -> dict[str, Any]:

@@ -30,12 +30,14 @@ class Ready(BaseModel):
     kv_bytes_in_use: int
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live")
 async def live() -> Live:
     """200 as long as the event loop runs."""
     return Live()
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", responses={503: {"description": "Warming up, failed to, or the engine has stopped"}})
 async def ready(state: State) -> Ready:
     """200 once a warm-up synthesis has succeeded; 503 before, and after an engine has died."""

@@ -89,8 +89,9 @@ def parse_message(data: dict[str, Any]) -> ClientMessage:
 
 
 def _without_tag(error: ValidationError, kind: str) -> RequestError:
-    details = error.errors()[0]
-    loc = details["loc"]
-    # pydantic puts the union's tag first; callers know the field only.
-    details["loc"] = loc[1:] if loc and loc[0] == kind else loc
-    return from_validation(details)
+    findings = error.errors()
+    for details in findings:
+        loc = details["loc"]
+        # pydantic puts the union's tag first; callers know the field only.
+        details["loc"] = loc[1:] if loc and loc[0] == kind else loc
+    return from_validation(findings)

@@ -1,10 +1,12 @@
-"""Addresses that clients ask for when their base URL is wrong: 404, and what it should have been."""
+"""Addresses that clients ask for when their URL is wrong: 404, and what it should have been."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
+from starlette.websockets import WebSocket
 
 from sled_tts.server.errors import NotFoundError
+from sled_tts.server.routes.replies import send_denial
 
 router = APIRouter(include_in_schema=False)
 
@@ -28,3 +30,11 @@ async def doubled_version(rest: str) -> None:
 async def missing_version(rest: str = "") -> None:
     """For clients that append nothing."""
     raise NotFoundError(f"the base URL should end in /v1{f' (asked for {rest})' if rest else ''}", param="path")
+
+
+@router.websocket("/{rest:path}")
+async def no_socket(socket: WebSocket, rest: str) -> None:
+    """Otherwise the handshake would be answered with an empty 403, which reads like a wrong key."""
+    known = "/v1/stream, /tts/websocket, /v1/speak, /v1/text-to-speech/{voice}/stream-input and .../multi-stream-input"
+    error = NotFoundError(f"there is no WebSocket at /{rest}; there is one at {known}", param="path")
+    await send_denial(error, socket.scope, socket.receive, socket.send)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,6 +29,11 @@ from sled_tts.server.errors import (
 
 log = logging.getLogger(__name__)
 
+_DEEPGRAM_PATH = "/v1/speak"
+
+# pydantic puts the tried member of a union into a path: the name of a type, which is no field of the caller's.
+_TYPE = re.compile(r"str|int|float|bool|literal\[.*|[A-Z]\w*")
+
 
 def error_body(reply: Reply) -> dict[str, dict[str, str | None]]:
     """`{"error": {"message", "type", "param", "code"}}`, the shape OpenAI clients parse."""
@@ -48,6 +55,9 @@ def error_response(error: BaseException) -> JSONResponse:
 async def send_denial(error: SledTtsError, scope: Scope, receive: Receive, send: Send) -> None:
     """Refuse an HTTP request, or a WebSocket before its handshake is accepted, with a proper HTTP answer."""
     response = error_response(error)
+    if scope["path"] == _DEEPGRAM_PATH:
+        # Its clients tell their users this header and nothing else of a refusal.
+        response.headers["dg-error"] = error.message.encode("ascii", "replace").decode().replace("\n", " ")
     if scope["type"] == "http":
         await response(scope, receive, send)
     elif "websocket.http.response" in scope.get("extensions", {}):
@@ -56,9 +66,19 @@ async def send_denial(error: SledTtsError, scope: Scope, receive: Receive, send:
         await send({"type": "websocket.close", "code": reply_for(error).ws_close, "reason": error.message[:120]})
 
 
-def from_validation(details: ErrorDetails) -> RequestError:
-    """One pydantic finding as an error of ours that names the field and its limit."""
-    path = [str(part) for part in details["loc"] if part not in ("body", "query", "path")]
+def _path(details: ErrorDetails) -> list[str]:
+    parts = [str(part) for part in details["loc"] if part not in ("body", "query", "path")]
+    return [part for place, part in enumerate(parts) if place == 0 or not _TYPE.fullmatch(part)]
+
+
+def from_validation(findings: Sequence[ErrorDetails]) -> RequestError:
+    """What pydantic has found first as an error of ours that names the field and its limit.
+
+    A value that may be of several kinds has a finding for each; the one that got deepest into it says most.
+    """
+    first = _path(findings[0])
+    details = max((one for one in findings if _path(one)[:1] == first[:1]), key=lambda one: len(_path(one)))
+    path = _path(details)
     param = ".".join(path) or None
     kind = details["type"]
     message = f"{param}: {details['msg']}" if param else details["msg"]
@@ -79,15 +99,20 @@ def install_error_handlers(app: FastAPI) -> None:
     async def on_known(_: Request, error: Exception) -> JSONResponse:
         return error_response(error)
 
-    async def on_invalid(_: Request, error: Exception) -> JSONResponse:
+    async def on_invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return error_response(from_validation(error.errors()[0]))
+        if isinstance(error.body, bytes) and error.body:
+            # Only the media type says how a body is to be read; this one was not looked at.
+            return error_response(BadJsonError("a JSON object is expected, with Content-Type: application/json"))
+        return error_response(from_validation(error.errors()))
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         if isinstance(error.__cause__, SledTtsError):
             # FastAPI turns what is raised while a body is read (here: its size limit) into a plain 400.
             return error_response(error.__cause__)
+        if error.status_code == 400 and isinstance(error.__cause__, ValueError | RecursionError):
+            return error_response(BadJsonError("the body is not valid JSON: it is no UTF-8, or nested too deeply"))
         if error.status_code == 404:
             return error_response(NotFoundError(f"there is nothing at {request.url.path}", param="path"))
         reply = Reply(error.status_code, 1008, "http_error", str(error.detail), None, None)

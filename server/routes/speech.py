@@ -46,6 +46,7 @@ async def speech(body: SpeechBody, state: State) -> StreamingResponse:
         lambda rate: _format(body, rate),
         body.speed,
         expected_cut=body.max_seconds is not None,
+        param="input",
     )
     warning = "instructions has no effect on this model" if body.instructions else None
     if body.stream_format == "sse":

@@ -81,6 +81,8 @@ class SegmentFeed:
         self._space = tokenizer.vocab.get("Ġ")
         self._fed = 0
         self._open: Segment | None = None
+        # Marks before the first word of a segment: alone they are nothing to say.
+        self._marks = ""
         self._count = 0
         self.closed = False
         self.segments: deque[Segment] = deque()
@@ -117,11 +119,7 @@ class SegmentFeed:
         self._sources.extend(source for c, source in zip(text, sources, strict=True) if not c.isspace())
         for piece in self._splitter.feed(text):
             if piece.text:
-                begins = self._open is None
-                segment = self._segment()
-                fresh = f" {piece.text.lstrip()}" if begins and segment.after_prompt else piece.text
-                self._release(segment, self._text_tokenizer().feed(fresh))
-                self._note_words(segment, fresh)
+                self._say(piece.text)
             if piece.ends:
                 self._end_segment()
 
@@ -129,6 +127,7 @@ class SegmentFeed:
         """Subwords of this vocabulary, special ones excluded. Raises TokenizerError for others."""
         self._still_open()
         checked = self._tokenizer.check_ids(ids)
+        self._drop_marks()
         for token in checked:
             segment = self._segment()
             segment.worded = False
@@ -156,6 +155,24 @@ class SegmentFeed:
     def _still_open(self) -> None:
         if self.closed:
             raise ProtocolError("text was sent after its end", param="text")
+
+    def _say(self, text: str) -> None:
+        begins = self._open is None
+        if begins:
+            text, self._marks = self._marks + text, ""
+            if not any(c.isalnum() for c in text):
+                self._marks = text
+                return
+        segment = self._segment()
+        fresh = f" {text.lstrip()}" if begins and segment.after_prompt else text
+        self._release(segment, self._text_tokenizer().feed(fresh))
+        self._note_words(segment, fresh)
+
+    def _drop_marks(self) -> None:
+        marks, self._marks = self._marks, ""
+        for character in marks:
+            if not character.isspace():
+                self._sources.popleft()
 
     def _segment(self) -> Segment:
         if self._open is None:
@@ -203,6 +220,7 @@ class SegmentFeed:
         self._partial = Word("", 0, 0)
 
     def _end_segment(self) -> None:
+        self._drop_marks()
         segment, self._open = self._open, None
         if segment is None:
             return

@@ -56,7 +56,7 @@ async def test_cartesia_events() -> None:
         ("/tts/bytes", BODY | {"voice": "nobody"}, 404),
         ("/tts/bytes", BODY | {"transcript": " "}, 400),
         ("/tts/bytes", BODY | {"transcript": "x" * 5000}, 413),
-        ("/tts/bytes", BODY | {"output_format": RAW | {"container": "wav", "encoding": "pcm_alaw"}}, 422),
+        ("/tts/bytes", BODY | {"output_format": RAW | {"container": "ogg"}}, 422),
         ("/tts/sse", BODY | {"output_format": RAW | {"container": "wav"}}, 422),
         ("/tts/bytes", {"transcript": "a"}, 422),
         ("/v1/speak", {"text": ""}, 400),

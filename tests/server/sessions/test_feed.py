@@ -19,6 +19,11 @@ TOKENIZER: Tokenizer = train_tokenizer(CORPUS, 330)
 LONG = SplitPlan.bounded_by(1000)
 
 
+def said(text: str) -> str:
+    """What a feed makes one segment of: marks alone are nothing."""
+    return " ".join(text.split()) if any(c.isalnum() for c in text) else ""
+
+
 def ids_of(feed: SegmentFeed) -> list[list[int]]:
     return [segment.ids for segment in feed.segments]
 
@@ -30,7 +35,7 @@ def test_a_segment_has_the_ids_of_its_whole_text(text: str, cuts: list[int]) -> 
     for begin, end in itertools.pairwise(places):
         feed.append(text[begin:end])
     feed.close()
-    clean = " ".join(text.split())
+    clean = said(text)
     assert ids_of(feed) == ([TOKENIZER.encode(clean)] if clean else [])
     assert all(segment.ended for segment in feed.segments)
     assert feed.empty == (not clean)
@@ -65,6 +70,23 @@ def test_flush_ends_a_segment_and_the_next_text_opens_another() -> None:
     feed.append(" the dog")
     feed.close()
     assert ids_of(feed) == [TOKENIZER.encode("the fox"), TOKENIZER.encode("the dog")]
+
+
+def test_marks_alone_are_no_segment() -> None:
+    feed = SegmentFeed(TOKENIZER, LONG)
+    for text in ("the fox", ".", " - ", "..."):
+        feed.append(text)
+        feed.flush()
+    feed.append("'")
+    feed.append("the dog")
+    feed.flush()
+    feed.append(" !")
+    feed.append_tokens([])
+    feed.close()
+    assert ids_of(feed) == [TOKENIZER.encode("the fox"), TOKENIZER.encode("'the dog")]
+    words = [(word.text, word.begin, word.end) for segment in feed.segments for word in segment.words]
+    assert words == [("the", 0, 3), ("fox", 4, 7), ("'the", 14, 18), ("dog", 19, 22)]
+    assert feed.begun == 2
 
 
 def test_tokens_from_outside_mix_with_text() -> None:
@@ -113,7 +135,7 @@ def test_after_a_prompt_block_segments_go_on_after_a_space(text: str, size: int)
     for start in range(0, len(text), size):
         feed.append(text[start : start + size])
     feed.close()
-    clean = " ".join(text.split())
+    clean = said(text)
     assert ids_of(feed) == ([TOKENIZER.encode(f" {clean}")[1:]] if clean else [])
 
 
