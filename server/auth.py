@@ -20,13 +20,14 @@ PUBLIC_PATHS = frozenset({"/", "/health/live", "/health/ready", "/docs", "/opena
 PUBLIC_PREFIXES = ("/studio/", "/docs/assets/")
 # ElevenLabs' clients may bring the key in their first message instead; the route then asks `deferred_check`.
 _KEY_IN_MESSAGE = re.compile(r"/v1/text-to-speech/[^/]+/(multi-)?stream-input")
+_SCHEMES = ("bearer", "token")
 _DEFERRED = "sled_tts.deferred_check"
 
 
 class ApiKeyMiddleware:
     """Checks `Authorization: Bearer KEY` (or `Token KEY`, as Deepgram's clients write it), `X-API-Key: KEY`,
-    `xi-api-key: KEY` or, for WebSockets only (browsers cannot set headers there), `?api_key=KEY`. A WebSocket is
-    refused at the handshake with HTTP 401."""
+    `xi-api-key: KEY` or, for WebSockets only (browsers cannot set headers there), `?api_key=KEY` or the subprotocols
+    `token, KEY`. A WebSocket is refused at the handshake with HTTP 401."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self.app = app
@@ -70,8 +71,16 @@ def _offered_keys(scope: Scope) -> list[str]:
     headers = Headers(scope=scope)
     keys = [headers[name] for name in ("x-api-key", "xi-api-key") if name in headers]
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    if scheme.lower() in ("bearer", "token") and credentials.strip():
+    if scheme.lower() in _SCHEMES and credentials.strip():
         keys.append(credentials.strip())
     if scope["type"] == "websocket":
         keys += parse_qs(scope.get("query_string", b"").decode("latin-1")).get("api_key", [])
+        if key_scheme(scope) is not None:
+            keys += scope["subprotocols"][1:2]
     return keys
+
+
+def key_scheme(scope: MutableMapping[str, Any]) -> str | None:
+    """The subprotocol of a WebSocket that says that the next one is a key. Browsers insist on hearing it back."""
+    offered: list[str] = scope.get("subprotocols") or []
+    return offered[0] if len(offered) == 2 and offered[0].lower() in _SCHEMES else None

@@ -29,12 +29,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Answer:
-    """Speech that has begun; `left_out` is what was skipped before its first sound."""
+    """Speech that has begun; `left_out` is what was skipped before its first sound, `send_timeout_s` how long a
+    listener may read nothing."""
 
     body: SpokenBody
     utterance: Utterance
     options: UtteranceOptions
     left_out: tuple[TextSkipped, ...]
+    send_timeout_s: float
 
     def response(
         self,
@@ -47,7 +49,13 @@ class Answer:
 
         `warning` goes into a header: nothing that a client has written may be in it.
         """
-        made = SpeechResponse(stream or self.body.audio(), media_type or self.body.encoder.media_type, self.utterance)
+        made = SpeechResponse(
+            self.body,
+            stream or self.body.audio(),
+            media_type or self.body.encoder.media_type,
+            self.utterance,
+            self.send_timeout_s,
+        )
         made.headers["X-Sled-Model"] = self.utterance.model.name
         made.headers["X-Sled-Seed"] = str(self.options.seed)
         if told := "; ".join(filter(None, (without_effect(request), warning))):
@@ -97,7 +105,7 @@ async def begin(
             error.param = param
         raise
     body = SpokenBody(first, events, encoder, meter, route, expected_cut)
-    return Answer(body, utterance, options, tuple(left_out))
+    return Answer(body, utterance, options, tuple(left_out), state.settings.ws_send_timeout_s)
 
 
 async def begin_answer(

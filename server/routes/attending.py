@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from sled_tts.server.errors import IdleTimeoutError
+from sled_tts.server.errors import IdleTimeoutError, SlowReaderError
 
 Message = TypeVar("Message")
 _Heard = TypeVar("_Heard", contravariant=True)
+
+
+async def patiently(sending: Awaitable[None], limit_s: float) -> None:
+    """Wait while a listener is slow; SlowReaderError when that takes too long."""
+    try:
+        async with asyncio.timeout(limit_s):
+            await sending
+    except TimeoutError:
+        raise SlowReaderError(f"no audio was read for {limit_s:g} s") from None
 
 
 class AgreedEnd(Exception):  # noqa: N818 - an agreed end is no error

@@ -21,7 +21,7 @@ from sled_tts.server.routes.elevenlabs_messages import DEFAULT_FORMAT, SpeechReq
 from sled_tts.server.routes.state import AppState, State
 from sled_tts.server.service import Voice, VoiceKind
 
-router = APIRouter(prefix="/v1", tags=["elevenlabs"])
+router = APIRouter(tags=["elevenlabs"])
 
 # Nobody reads this status; proxies log it.
 _CLIENT_LEFT = 499
@@ -29,8 +29,8 @@ _CLIENT_LEFT = 499
 Format = Annotated[str, QueryParameter(description="Such as mp3_44100_128, pcm_16000 or ulaw_8000.")]
 
 
-@router.post("/text-to-speech/{voice_id}", response_class=StreamingResponse)
-@router.post("/text-to-speech/{voice_id}/stream", response_class=StreamingResponse)
+@router.post("/v1/text-to-speech/{voice_id}", response_class=StreamingResponse)
+@router.post("/v1/text-to-speech/{voice_id}/stream", response_class=StreamingResponse)
 async def speech(
     voice_id: str, request: SpeechRequest, state: State, output_format: Format = DEFAULT_FORMAT
 ) -> StreamingResponse:
@@ -39,7 +39,7 @@ async def speech(
     return answer.response(request)
 
 
-@router.post("/text-to-speech/{voice_id}/stream/with-timestamps", response_class=StreamingResponse)
+@router.post("/v1/text-to-speech/{voice_id}/stream/with-timestamps", response_class=StreamingResponse)
 async def timestamped_stream(
     voice_id: str, request: SpeechRequest, state: State, output_format: Format = DEFAULT_FORMAT
 ) -> StreamingResponse:
@@ -48,7 +48,7 @@ async def timestamped_stream(
     return answer.response(request, _Aligner(answer, request).lines(), "application/json")
 
 
-@router.post("/text-to-speech/{voice_id}/with-timestamps", response_model=None)
+@router.post("/v1/text-to-speech/{voice_id}/with-timestamps", response_model=None)
 async def timestamped(
     voice_id: str,
     request: SpeechRequest,
@@ -127,13 +127,34 @@ class _Aligner:
             self._alignment.words(event.words)
 
 
-@router.get("/voices")
+@router.get("/v1/voices")
 async def voices(state: State) -> dict[str, Any]:
     """Every voice; the default one first."""
     return {"voices": [_voice(voice) for voice in state.service.voices.list()]}
 
 
-@router.get("/voices/{voice_id}")
+@router.get("/v2/voices")
+async def voices_by_pages(
+    state: State,
+    page_size: Annotated[int, QueryParameter(ge=1, le=100)] = 10,
+    next_page_token: str | None = None,
+    search: str = "",
+) -> dict[str, Any]:
+    """The same, a page at a time, those with `search` in their id or name."""
+    listed = state.service.voices.list()
+    found = [voice for voice in listed if search.lower() in f"{voice.id} {voice.name}".lower()]
+    ids = [voice.id for voice in found]
+    begin = ids.index(next_page_token) + 1 if next_page_token in ids else 0
+    page, more = found[begin : begin + page_size], begin + page_size < len(found)
+    return {
+        "voices": [_voice(voice) for voice in page],
+        "has_more": more,
+        "total_count": len(found),
+        "next_page_token": page[-1].id if more else None,
+    }
+
+
+@router.get("/v1/voices/{voice_id}")
 async def voice(voice_id: str, state: State) -> dict[str, Any]:
     """One voice, by id or name."""
     return _voice(state.service.voices.resolve(voice_id))

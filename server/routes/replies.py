@@ -43,21 +43,21 @@ def error_body(reply: Reply) -> dict[str, dict[str, str | None]]:
     return {"error": {"message": reply.message, "type": kind, "param": reply.param, "code": reply.code}}
 
 
-def error_response(error: BaseException) -> JSONResponse:
-    """The whole HTTP answer for an error."""
+def error_response(error: BaseException, path: str) -> JSONResponse:
+    """The whole HTTP answer for an error at `path`."""
     reply = reply_for(error)
     headers = {} if reply.retry_after_s is None else {"Retry-After": str(reply.retry_after_s)}
     if reply.http_status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if path == _DEEPGRAM_PATH:
+        # Its clients tell their users this header and nothing else of a refusal.
+        headers["dg-error"] = " ".join(reply.message.encode("ascii", "replace").decode().split())
     return JSONResponse(error_body(reply), status_code=reply.http_status, headers=headers)
 
 
 async def send_denial(error: SledTtsError, scope: Scope, receive: Receive, send: Send) -> None:
     """Refuse an HTTP request, or a WebSocket before its handshake is accepted, with a proper HTTP answer."""
-    response = error_response(error)
-    if scope["path"] == _DEEPGRAM_PATH:
-        # Its clients tell their users this header and nothing else of a refusal.
-        response.headers["dg-error"] = error.message.encode("ascii", "replace").decode().replace("\n", " ")
+    response = error_response(error, scope["path"])
     if scope["type"] == "http":
         await response(scope, receive, send)
     elif "websocket.http.response" in scope.get("extensions", {}):
@@ -96,31 +96,35 @@ def from_validation(findings: Sequence[ErrorDetails]) -> RequestError:
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every failure of a route from the one table."""
 
-    async def on_known(_: Request, error: Exception) -> JSONResponse:
-        return error_response(error)
+    async def on_known(request: Request, error: Exception) -> JSONResponse:
+        return error_response(error, request.url.path)
 
     async def on_invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
+        path = request.url.path
         if isinstance(error.body, bytes) and error.body:
             # Only the media type says how a body is to be read; this one was not looked at.
-            return error_response(BadJsonError("a JSON object is expected, with Content-Type: application/json"))
-        return error_response(from_validation(error.errors()))
+            return error_response(BadJsonError("a JSON object is expected, with Content-Type: application/json"), path)
+        return error_response(from_validation(error.errors()), path)
 
     async def on_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        path = request.url.path
         if isinstance(error.__cause__, SledTtsError):
             # FastAPI turns what is raised while a body is read (here: its size limit) into a plain 400.
-            return error_response(error.__cause__)
+            return error_response(error.__cause__, path)
         if error.status_code == 400 and isinstance(error.__cause__, ValueError | RecursionError):
-            return error_response(BadJsonError("the body is not valid JSON: it is no UTF-8, or nested too deeply"))
+            return error_response(
+                BadJsonError("the body is not valid JSON: it is no UTF-8, or nested too deeply"), path
+            )
         if error.status_code == 404:
-            return error_response(NotFoundError(f"there is nothing at {request.url.path}", param="path"))
+            return error_response(NotFoundError(f"there is nothing at {path}", param="path"), path)
         reply = Reply(error.status_code, 1008, "http_error", str(error.detail), None, None)
         return JSONResponse(error_body(reply), status_code=error.status_code, headers=error.headers)
 
     async def on_unknown(request: Request, error: Exception) -> JSONResponse:
         log.error("unhandled error in %s", request.url.path, exc_info=error)
-        return error_response(error)
+        return error_response(error, request.url.path)
 
     app.add_exception_handler(SledTtsError, on_known)
     app.add_exception_handler(ModelError, on_known)

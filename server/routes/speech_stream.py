@@ -11,8 +11,9 @@ from starlette.types import Receive, Scope, Send
 from sled_tts.server.audio.encoder import AudioEncoder, encode, finish
 from sled_tts.server.audio.synthetic import SYNTHETIC_HEADERS
 from sled_tts.server.engine.request import AudioChunk, Event, Failed, Finished, FinishReason
-from sled_tts.server.errors import EngineError
+from sled_tts.server.errors import EngineError, SlowReaderError
 from sled_tts.server.metrics import UtteranceMeter
+from sled_tts.server.routes.attending import patiently
 from sled_tts.server.service import Utterance
 
 
@@ -59,14 +60,27 @@ class SpokenBody:
 
 
 class SpeechResponse(StreamingResponse):
-    """A streamed body that frees its utterance however the response ends, even before its first byte."""
+    """A streamed body that frees its utterance however the response ends, even before its first byte.
 
-    def __init__(self, stream: AsyncIterator[bytes], media_type: str, utterance: Utterance) -> None:
+    `stream` is `body`, or something around it. A listener who reads nothing for `send_timeout_s` (a player that was
+    paused) does not get the rest: the body has no proper end then.
+    """
+
+    def __init__(
+        self,
+        body: SpokenBody,
+        stream: AsyncIterator[bytes],
+        media_type: str,
+        utterance: Utterance,
+        send_timeout_s: float,
+    ) -> None:
         super().__init__(stream, media_type=media_type, headers=dict(SYNTHETIC_HEADERS))
-        self._utterance = utterance
+        self._body, self._utterance, self._send_timeout_s = body, utterance, send_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, lambda message: patiently(send(message), self._send_timeout_s))
+        except SlowReaderError as error:
+            self._body.meter.metrics.error(self._body.route, error)
         finally:
             self._utterance.cancel()

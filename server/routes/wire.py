@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from sled_tts.server.audio.synthetic import SYNTHETIC_HEADERS
-from sled_tts.server.errors import Reply, SledTtsError, SlowReaderError, UnknownMessageError
+from sled_tts.server.auth import key_scheme
+from sled_tts.server.errors import Reply, SledTtsError, UnknownMessageError
 from sled_tts.server.json_text import json_object
-from sled_tts.server.routes.attending import AgreedEnd, Conversation, Session, attend
+from sled_tts.server.routes.attending import AgreedEnd, Conversation, Session, attend, patiently
 from sled_tts.server.routes.replies import send_denial
 from sled_tts.server.routes.state import AppState, state_of
 
@@ -36,11 +37,11 @@ class Wire(Conversation[dict[str, Any]]):
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """One JSON text frame. Waits while the listener is slow; SlowReaderError when that takes too long."""
-        await self._bounded(self.socket.send_text(orjson.dumps(message).decode()))
+        await patiently(self.socket.send_text(orjson.dumps(message).decode()), self._send_timeout_s)
 
     async def send_audio(self, data: bytes) -> None:
         """One binary frame, as `send`."""
-        await self._bounded(self.socket.send_bytes(data))
+        await patiently(self.socket.send_bytes(data), self._send_timeout_s)
 
     async def close(self, code: int, reason: str, last: Mapping[str, Any] | None = None) -> None:
         """A last message and the close frame, if they still get through."""
@@ -61,13 +62,6 @@ class Wire(Conversation[dict[str, Any]]):
         if not isinstance(text, str):
             raise UnknownMessageError("binary messages are not understood; send JSON text frames", param="type")
         return json_object(text)
-
-    async def _bounded(self, sending: Coroutine[Any, Any, None]) -> None:
-        try:
-            async with asyncio.timeout(self._send_timeout_s):
-                await sending
-        except TimeoutError:
-            raise SlowReaderError(f"no audio was read for {self._send_timeout_s:g} s") from None
 
 
 class WebSocketSession(Session[dict[str, Any]], Protocol):
@@ -92,7 +86,8 @@ async def converse(socket: WebSocket, route: str, begin: Callable[[Wire, AppStat
         await wire.stop()
         await send_denial(error, socket.scope, socket.receive, socket.send)
         return
-    await socket.accept(headers=[(name.lower().encode(), value.encode()) for name, value in SYNTHETIC_HEADERS.items()])
+    headers = [(name.lower().encode(), value.encode()) for name, value in SYNTHETIC_HEADERS.items()]
+    await socket.accept(key_scheme(socket.scope), headers)
     with state.metrics.connections.track_inprogress():
         try:
             await session.opened()

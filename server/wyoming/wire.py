@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from asyncio import StreamReader, StreamWriter
 
-from sled_tts.server.errors import SlowReaderError
-from sled_tts.server.routes.attending import Conversation
+from sled_tts.server.routes.attending import Conversation, patiently
 from sled_tts.server.wyoming.framing import WyomingEvent, read_event
 
 
@@ -30,11 +28,7 @@ class WyomingWire(Conversation[WyomingEvent]):
     async def send(self, event: WyomingEvent) -> None:
         """Waits while the listener is slow; SlowReaderError when that takes too long, ConnectionError."""
         self._writer.write(event.to_bytes())
-        try:
-            async with asyncio.timeout(self._send_timeout_s):
-                await self._writer.drain()
-        except TimeoutError:
-            raise SlowReaderError(f"no audio was read for {self._send_timeout_s:g} s") from None
+        await patiently(self._writer.drain(), self._send_timeout_s)
 
     async def _event(self) -> WyomingEvent:
         event = await read_event(self._reader, self._max_bytes)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
 
 from tests.server.audio.decoding import hear
 from tests.server.routes.conftest import Load
@@ -168,6 +169,32 @@ async def test_nobody_waits_for_timestamps_any_more() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (SPEECH, {"input": "abc", "response_format": "pcm", "sample_rate": 48_000}),
+        (SPEECH, {"input": "abc", "response_format": "pcm", "stream_format": "sse"}),
+        ("/v1/text-to-speech/default/stream/with-timestamps?output_format=pcm_48000", {"text": "abc"}),
+        ("/tts/sse", CARTESIA),
+    ],
+)
+async def test_a_player_that_is_paused_loses_its_slot(path: str, body: dict[str, Any]) -> None:
+    service = SineService(Script(endless=True, frames_per_char=500))
+    async with running(service, ws_send_timeout_s=0.3) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+        content = json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
+        writer.write(head.encode() + b"\r\n\r\n" + content)
+        assert (await reader.readexactly(12)) == b"HTTP/1.1 200"
+        await eventually(lambda: service.in_use == 0)
+        assert service.utterances[0].cancelled
+        metrics = (await server.http.get("/metrics")).text
+        assert 'code="slow_reader"' in metrics
+        rest = await reader.read()
+        assert not rest.endswith(b"0\r\n\r\n"), "what is not whole has no proper end"
+        writer.close()
+
+
+@pytest.mark.parametrize(
     ("content", "kind", "about"),
     [
         (b'{"input": "abc"}', "application/x-www-form-urlencoded", "application/json"),
@@ -230,6 +257,48 @@ async def test_deepgrams_clients_are_told_why_in_a_header(query: str, key: str) 
     reason = refused.value.response.headers["dg-error"]
     assert reason.isascii()
     assert any(word in reason for word in ("nob", "encoding", "key"))
+
+
+async def test_deepgrams_rest_says_why_too() -> None:
+    async with running(SineService()) as server:
+        for query, body in (("?model=nobody", {"text": "a"}), ("?encoding=tape", {"text": "a"}), ("", {"text": ""})):
+            answer = await server.http.post(f"/v1/speak{query}", json=body)
+            assert answer.headers["dg-error"] == answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("offered", "answer"), [(["token", "k"], "token"), (["bearer", "k"], "bearer"), (["k"], None)])
+async def test_a_browser_may_bring_its_key_as_a_subprotocol(offered: list[str], answer: str | None) -> None:
+    protocols = [Subprotocol(name) for name in offered]
+    async with running(SineService(), api_key=("k",)) as server:
+        if answer is None:
+            with pytest.raises(InvalidStatus):
+                await connect(url(server, DEEPGRAM), subprotocols=protocols)
+            return
+        async with connect(url(server, DEEPGRAM), subprotocols=protocols) as socket:
+            assert socket.subprotocol == answer
+            await send(socket, {"type": "Speak", "text": "abc"}, {"type": "Flush"})
+            assert len((await told(socket, type="Flushed"))[0]) == 3 * FRAME
+        with pytest.raises(InvalidStatus):
+            await connect(url(server, DEEPGRAM), subprotocols=[Subprotocol("token"), Subprotocol("wrong")])
+    async with running(SineService()) as server, connect(server.ws_url, subprotocols=protocols) as socket:
+        assert socket.subprotocol == answer
+        assert (await speak(socket, ["a"])).of("done")
+
+
+async def test_voices_by_pages_as_elevenlabs_lists_them(load: Load, streaming_folder: Path) -> None:
+    async with running(load(streaming_folder)) as server:
+        whole = (await server.http.get("/v1/voices")).json()["voices"]
+        page: dict[str, Any] = {"next_page_token": None, "has_more": True}
+        turned: list[Any] = []
+        while page["has_more"]:
+            query = {"page_size": 1} | ({"next_page_token": page["next_page_token"]} if page["next_page_token"] else {})
+            page = (await server.http.get("/v2/voices", params=query)).json()
+            turned += page["voices"]
+        assert turned == whole
+        assert page["next_page_token"] is None
+        assert page["total_count"] == len(whole)
+        assert (await server.http.get("/v2/voices?search=nothing%20like%20it")).json()["voices"] == []
+        assert (await server.http.get("/v2/voices?page_size=0")).status_code == 422
 
 
 async def test_probes_may_ask_for_the_head_and_pages_may_read_headers() -> None:
