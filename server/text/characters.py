@@ -10,11 +10,11 @@ _PLAIN = {
     "“": '"', "”": '"', "„": '"', "‟": '"', "″": '"', "«": '"', "»": '"', "‹": "'", "›": "'",
     "‐": "-", "‑": "-", "‒": "–", "―": "—", "−": "-", "⁓": "~",
     "…": "...", "。": ". ", "、": ", ", "，": ", ", "！": "! ", "？": "? ", "：": ": ", "；": "; ",
-    "·": " ", "¿": "", "¡": "",
+    "·": " ", "⋅": " ", "¶": "paragraph ", "¿": "", "¡": "",
     "⁄": "/", "∕": "/", "№": "number", "℃": "°C", "℉": "°F", "µ": "µ", "μ": "µ", "Ω": "Ω",
     "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
     "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ħ": "h", "©": "", "®": "", "™": "", "†": "",
-    "‡": "", "¶": "", "\u00ad": "", "￼": "", "\ufffd": "",
+    "‡": "", "\u00ad": "", "￼": "", "\ufffd": "",
 }  # fmt: skip
 _SYMBOLS = {
     "&": "and", "@": "at", "+": "plus", "=": "equals", "×": "times", "÷": "divided by", "±": "plus or minus",
@@ -24,7 +24,11 @@ _SYMBOLS = {
     "%": "percent", "‰": "per mille", "^": "to the", "/": "slash", "*": "times", "#": "number", "$": "dollars",
     "€": "euros", "£": "pounds", "¥": "yen", "₹": "rupees", "₽": "rubles", "₿": "bitcoin", "₩": "won", "~": "about",
     "\\": "backslash", "_": "underscore", "==": "equals", "/*": "", "*/": "", "//": "",
-    "<->": "to and from", "+=": "plus equals", "!=": "is not equal to", "<=": "is at most",
+    "<->": "to and from", "+=": "plus equals", "===": "equals",
+    "!==": "is not equal to", "∪": "union", "∩": "intersection", "∧": "and", "∨": "or", "¬": "not", "∀": "for all",
+    "∃": "there is", "∝": "is proportional to", "≡": "is equivalent to", "⊂": "in", "⊆": "in", "∉": "not in",
+    "∅": "the empty set", "↑": "up", "↓": "down", "▲": "up", "▼": "down",
+    "!=": "is not equal to", "<=": "is at most",
     ">=": "is at least", "->": "to", "=>": "to", "<-": "from", "&&": "and", "||": "or", "...": ".",
 }  # fmt: skip
 _GREEK = [
@@ -75,8 +79,8 @@ def plain(word: str) -> str:
     """
     if word.isascii():
         return _UNSAID.sub("", word) if "\x1b" in word else word
-    if word == "−":
-        return "minus"
+    if word in ("−", "·", "⋅"):
+        return "minus" if word == "−" else "·"
     word = _UNSAID.sub("", _SCRAMBLED.sub(_unscrambled, word))
     return "".join(_plain_one(c, word[i - 1] if i else "") for i, c in enumerate(unicodedata.normalize("NFC", word)))
 

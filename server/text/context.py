@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 
+# A number with a mark that is inches unless it closes a quotation.
+INCHES = re.compile(r"\(?(\d+(?:\.\d+)?|\d+/\d+)\"([.,;:!?)]*)")
 _EDGES = "\"'()[]{}*_`,.;:!?"
 
 
@@ -35,16 +38,25 @@ class Reading:
 
 @dataclass(frozen=True)
 class Before:
-    """The word before (`word`, as written) and the one before that; whether a sentence begins here."""
+    """The word before (`word`, as written) and the one before that; whether a sentence begins here.
+
+    `quoted`: whether a quotation is open, so that `12"` closes it.
+    """
 
     word: str = ""
     earlier: str = ""
     kind: Kind = Kind.PLAIN
     starts: bool = True
+    quoted: bool = False
 
     @property
     def lower(self) -> str:
         return self.word.lower()
+
+    def then(self, word: str, kind: Kind, ends: bool) -> Before:
+        """What is before the next word, once `word` has been said."""
+        quoted = self.quoted ^ (word.count('"') % 2 == 1 and (self.quoted or not INCHES.fullmatch(word)))
+        return Before(word.strip("\"'()[]{}.,;:!?"), self.word, kind, ends, quoted)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ _HOUR = re.compile(r"(1[0-2]|0?[1-9])([aApP]\.?[mM]\.?)")
 _ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d:\d\d)(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
 _SLASHED = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d\d)")
 _AFTER_TIME = lexicon.ZONES | lexicon.DAYS.keys() | lexicon.MONTH_NAMES.keys()
+_BESIDE = ("from", "to", "through", "thru", "between", "and", "due", "of", "exp", "starting", "ending")
 _MERIDIEM = ("am", "pm", "a.m", "p.m")
 
 
@@ -41,7 +42,8 @@ def read_date(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
     match = re.fullmatch(r"(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])", core)
     dated = before.lower in ("on", "by", "until", "since", "before", "after")
     # Nobody counts in these parts, but in sixteenths.
-    dated = dated or (before.lower in ("from", "to", "through", "between", "and", "due") and _day_only(match))
+    dated = dated or (before.lower in _BESIDE and _day_only(match))
+    dated = dated or (core[0] == "0" and bool(match))
     if match and core != "9/11" and dated:
         return Reading(f"{lexicon.MONTHS[int(match[1]) - 1]} {ordinal(int(match[2]))}", trail, Kind.MONTH_DAY)
     if re.fullmatch(r"[12]?\d|3[01]", core) and int(core):

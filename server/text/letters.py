@@ -20,7 +20,9 @@ def read_short(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
     stop = trail[:1] == "."
     if core.isupper() and lower in lexicon.ZONES:
         return None
-    if lower in lexicon.BARE_SHORT and not stop:
+    if core == "v" and trail == "." and before.word[:1].isupper() and not before.starts:
+        return Reading("versus", "")
+    if lower in lexicon.BARE_SHORT and not (stop and lower in lexicon.SHORT):
         return Reading(lexicon.BARE_SHORT[lower], trail)
     if (month := _month(core, lower, trail, before, ahead)) is not None:
         return month

@@ -53,7 +53,8 @@ NEVER_ENDS = frozenset(
 BARE_SHORT = {
     "vs": "versus", "etc": "et cetera", "approx": "approximately", "aka": "also known as", "govt": "government",
     "dept": "department", "blvd": "boulevard", "hwy": "highway", "yoy": "year over year", "w/": "with",
-    "w/o": "without", "b/c": "because", "n/a": "not applicable",
+    "tl;dr": "T L D R", "ipv4": "I P v four", "ipv6": "I P v six", "y/y": "year over year", "m/m": "month over month",
+    "q/q": "quarter over quarter", "w/o": "without", "b/c": "because", "n/a": "not applicable",
 }  # fmt: skip
 # Only before a number.
 COUNTED = {
@@ -79,7 +80,7 @@ LETTERED = frozenset(
         "USC NYU AAA ABC NBC EV MVP ROI KPI GDP IRS IPO SEO CRM ERP OKR ADHD PTSD MRI ICU ER HIV OBE LGBTQ NAACP "
         "AOL BMW USSR UAE EPA FDA FAA FCC IMF IOC IRA NSA OECD UNHCR WHO AIDA OS IOS RGB AES RSA JWT OAUTH MP RPM "
         "RSVP TBA TBD FYI BTW IMO IDK LOL OMG ETC IEEE ECMA ISO JVM ORM UTC GMT EST PST CET EDT PDT CST AFAIK NGO "
-        "EMEA IT OCR NLP ASP NYSE CDC DHS DOJ SUV RV HOA OTP SMS IBAN"
+        "EMEA IT OCR NLP ASP NYSE CDC DHS DOJ SUV RV HOA OTP SMS IBAN ISBN"
     )
 )
 SAID |= {"WWI": "World War one", "WWII": "World War two"}
@@ -108,6 +109,15 @@ WINDS = {"N": "north", "S": "south", "E": "east", "W": "west"}
 # Around a mark: `rated 8/10`.
 RATED = frozenset(
     _words("rate rated rating rates score scored scoring scores gave give gives grade graded got get gets")
+)
+# Before one of some: `page 3/10`.
+PARTED = frozenset(_words("part page step day slide chapter lesson question episode week round"))
+# Before a name that ends in a letter: `seat 14A`.
+LABELLED = frozenset(
+    _words(
+        "apt apartment seat row room rm suite ste unit gate exit section sec appendix figure fig table exhibit bldg "
+        "building level platform terminal lot flat type class grade"
+    )
 )
 YEAR_AFTER = frozenset(
     _words(

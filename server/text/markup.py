@@ -46,7 +46,7 @@ class Markup:
     _code: bool = field(default=False, init=False)
     _maths: str = field(default="", init=False)
     _skip: str = field(default="", init=False)
-    _link: int = field(default=0, init=False)
+    _unsure: str = field(default="", init=False)
 
     @property
     def idle(self) -> bool:
@@ -54,10 +54,14 @@ class Markup:
         return not (self._code or self._maths or self._skip)
 
     def end_line(self) -> None:
-        self._code, self._maths, self._skip = False, "", ""
+        self._code, self._maths, self._skip, self._unsure = False, "", "", ""
 
     def clean(self, word: str) -> list[Part]:
         """What is left to say of one word."""
+        if self._skip and self._unsure and not self._belongs(word):
+            opened, self._skip, self._unsure = self._unsure, "", ""
+            return [*(Part(text) for text in opened.split()), *self.clean(word)]
+        self._unsure = ""
         if self._skip:
             _, found, word = word.partition(self._skip)
             if not found:
@@ -77,6 +81,10 @@ class Markup:
                 parts += [Part(text, True)] if self._code else [Part(t) for t in self._prose(text).split()]
         return self._glue(parts)
 
+    def _belongs(self, word: str) -> bool:
+        """Whether the first word after what seemed to open a tag or an address can be part of it."""
+        return bool(re.search(r"[=>/]" if self._skip == ">" else r"^[\"'(]|^[^(]*\)", word))
+
     def _glue(self, parts: list[Part]) -> list[Part]:
         """Punctuation after code belongs to the code."""
         out: list[Part] = []
@@ -93,6 +101,7 @@ class Markup:
         opened = _OPEN_TAG.search(word)
         if opened and (opened[1] is None or opened[1].lower() in HTML_TAGS):
             self._skip = "-->" if opened[1] is None else ">"
+            self._unsure = "" if opened[1] is None else f"< {opened[1]}"
             word, rest = word[: opened.start()], word[opened.end() :]
             if self._skip in rest:
                 self._skip, word = "", word + rest.split("-->", 1)[1]
@@ -105,9 +114,11 @@ class Markup:
         word = _LINK_END.sub("", word)
         if "](" in word:
             word, self._skip = word.split("](", 1)[0], ")"
+            self._unsure = " "
         word = re.sub(r"\]\[[^\]]*\]", "", word)
         word = re.sub(r"\\([*_#`$~>\[\]-])", "\\1", word)
-        word = re.sub(r"\*\*+|__+|~~|==(?=\w)|(?<=\w)==(?=\W|$)", "", word) if not re.fullmatch(r"\W+", word) else word
+        if not re.fullmatch(r"\W+", word):
+            word = re.sub(r"\*\*+|__+|~~|(?<!\w)==(?=\w)|(?<=\w)==(?=\W|$)", "", word)
         word = re.sub(r"^([\"'(\[]*)[*_]+(?=[\w\"'(])", r"\1", word)
         return re.sub(r"(?<=[\w.,!?:;)\"'%])[*_]+(?=\W*$)", "", word)
 

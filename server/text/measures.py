@@ -118,4 +118,5 @@ PER = {"h": "hour", "hr": "hour", "s": "second", "sec": "second", "min": "minute
     "s^2": "second squared", "user": "user", "person": "person", "km": "kilometer", "mi": "mile", "m": "meter",
     "night": "night", "token": "token", "GB": "gigabyte", "dL": "deciliter", "ml": "milliliter", "mL": "milliliter",
     "second": "second", "minute": "minute", "seat": "seat", "item": "item", "d": "day", "g": "gram",
-    "mg": "milligram", "mol": "mole", "unit": "unit", "page": "page", "child": "child"}  # fmt: skip
+    "mg": "milligram", "mol": "mole", "unit": "unit", "page": "page", "child": "child", "bbl": "barrel", "oz": "ounce",
+    "ton": "ton", "sqft": "square foot", "ft^2": "square foot"}  # fmt: skip

@@ -209,10 +209,10 @@ class Normaliser:
                 second = self._queue.popleft()
                 end, token.space = second.end, second.space
                 trail = _trail(second.text)
-            core = token.text.strip("\"'()[]{}.,;:!?")
-            if text or kind is Kind.CURRENCY:
-                self._before = Before(core, self._before.word, kind, trail in (".", "!", "?"))
+            before = self._before.then(token.text, kind, trail in (".", "!", "?"))
             yield from self._say(text, trail, token, end)
+            if text or kind is Kind.CURRENCY:
+                self._before = before
 
     def _say(self, text: str, trail: str, token: _Token, end: int) -> Iterator[Spoken]:
         if self._line is Line.BLOCK and not self._line_spoke and self._block_before:

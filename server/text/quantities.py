@@ -9,11 +9,13 @@ from sled_tts.server.text import lexicon, measures
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
 from sled_tts.server.text.dates import read_clock, read_date
 from sled_tts.server.text.money import read_money
-from sled_tts.server.text.numbers import NUMBER, amount, cardinal, decade, digits, fraction, ordinal, year
+from sled_tts.server.text.numbers import NUMBER, amount, cardinal, decade, digits, ordinal, year
+from sled_tts.server.text.shapes import read_shape
 
 _MEASURE = re.compile(
     rf"([-+]?(?:{NUMBER}))(?:[-–]({NUMBER}))?(-?)([a-zA-Zµ°ºΩ]+(?:\^[23])?)(?:/([a-zA-Z]+(?:\^[23])?))?"
 )
+_BETWEEN = {"-": "minus", "–": "minus", "x": "by", "X": "by", "/": "over"}
 _CLOCK = ("hour", "minute", "second")
 _UNIT = re.compile(r"([a-zA-Zµ°ºΩ]+(?:\^[23])?)(?:/([a-zA-Z]+(?:\^[23])?))?")
 _PERCENT = re.compile(rf"([-+~]?(?:{NUMBER}))(?:%?[-–]({NUMBER}))?%")
@@ -24,7 +26,7 @@ _RANGE = re.compile(rf"({NUMBER})[-–—]({NUMBER})")
 
 def read_quantity(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
     """A reading, None when it is no quantity, `"wait"` when what follows decides."""
-    for rule in (read_money, _percent, read_date, read_clock, _ordinal, _special):
+    for rule in (read_money, _percent, read_date, read_clock, _ordinal, read_shape, _special):
         found = rule(core, trail, before, ahead)
         if found is not None:
             return found
@@ -54,38 +56,6 @@ def _ordinal(core: str, trail: str, before: Before, _: Ahead) -> Reading | None:
 
 
 def _special(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
-    if match := re.fullmatch(r"(\d{1,3})/(\d{1,4})(?:th|ths|rd|rds)?", core):
-        if (read := _out_of(match[1], match[2], before, ahead)) is not None:
-            return read if isinstance(read, str) else replace(read, trail=trail)
-        spoken = fraction(int(match[1]), int(match[2]))
-        if before.kind is Kind.NUMBER and before.word.isdigit() and int(match[1]) < int(match[2]):
-            spoken = "and " + (f"a {spoken[4:]}" if spoken.startswith("one ") else spoken)
-        return Reading(spoken, trail, Kind.NUMBER)
-    if (match := re.fullmatch(r"(\d+\.\d+)/(5|10|100)", core)) and float(match[1]) <= int(match[2]):
-        return Reading(f"{amount(match[1])} out of {amount(match[2])}", trail, Kind.NUMBER)
-    # A plan or a section of law: `401(k)`, `501(c)(3)`.
-    if match := re.fullmatch(r"([1-9])0([1-9])(?:(k)|\(([a-z]))\)?(?:\((\d)\)?)?", core):
-        parts = [amount(match[1]), "oh", amount(match[2]), (match[3] or match[4]).upper(), amount(match[5] or "")]
-        return Reading(" ".join(part for part in parts if part), trail)
-    if match := re.fullmatch(r"(\d{1,2})(\d\d)p", core):
-        return Reading(f"{amount(match[1])} {amount(match[2])} P", trail)
-    if match := re.fullmatch(rf"({NUMBER})[eE]([-+]?\d+)", core):
-        lead = "" if match[1] == "1" else f"{amount(match[1])} times "
-        return Reading(f"{lead}ten to the {amount(match[2].lstrip('+'))}", trail, Kind.NUMBER)
-    if match := re.fullmatch(r"(\d+)°(\d+)'(?:(\d+(?:\.\d+)?)\")?([NSEW]?)", core):
-        names = ("degrees", "minutes", "seconds")
-        said = [f"{amount(n)} {name}" for n, name in zip(match.groups()[:3], names, strict=True) if n]
-        return Reading(" ".join([*said, lexicon.WINDS.get(match[4], "")]).strip(), trail)
-    if core in lexicon.WINDS and before.word[-1:] in "°\"'" and before.word[:1].isdigit():
-        return Reading(lexicon.WINDS[core], trail)
-    if match := re.fullmatch(r"(\d+)([\"'])x(\d+)(?:[\"']|(?=$))", core):
-        return Reading(f"{amount(match[1])} by {amount(match[3])} {'inches' if match[2] != chr(39) else 'feet'}", trail)
-    if match := re.fullmatch(rf"({NUMBER})[xX]/([a-z]+)", core):
-        return Reading(f"{amount(match[1])} times per {measures.PER.get(match[2], match[2])}", trail)
-    if match := re.fullmatch(r"(\d)'(\d{1,2})\"?", core):
-        return Reading(f"{cardinal(int(match[1]))} foot {cardinal(int(match[2]))}", trail)
-    if match := re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)(?:x(\d+))?|(\d+(?:\.\d+)?)×(\d+(?:\.\d+)?)", core):
-        return Reading(" by ".join(amount(part) for part in match.groups() if part), trail)
     if match := re.fullmatch(rf"({NUMBER})[xX×]", core):
         if not trail and ahead.first is None:
             return "wait"
@@ -94,29 +64,12 @@ def _special(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | s
         return Reading(f"{amount(match[1])} times", trail)
     if core in ("-", "–") and before.kind in _SPANS and (spans := _spans(before, ahead)):
         return spans
-    if core in ("x", "X", "×", "*", "-", "–", "−") and before.kind is Kind.NUMBER:
+    if core in ("x", "X", "×", "*", "·", "/", "-", "–") and before.kind is Kind.NUMBER:
         if ahead.first is None:
             return "wait"
         if ahead.first.isdigit():
-            return Reading("minus" if core in "-–−" else "by" if core in "xX" else "times", trail)
+            return Reading(_BETWEEN.get(core, "times"), trail)
     return None
-
-
-def _out_of(part: str, whole: str, before: Before, ahead: Ahead) -> Reading | str | None:
-    """Slashes that are no fractions: `24/7`, `50/50`, `5/5`, a mark after a word for marks or before `stars`."""
-    above, below = int(part), int(whole)
-    if f"{part}/{whole}" in ("24/7", "9/11", "20/20") or (above + below == 100 and min(above, below) > 4):
-        return Reading(f"{cardinal(above)} {cardinal(below)}", "")
-    if below not in (5, 10, 100) and above != below:
-        return None
-    rated = above == below > 1 or before.lower in lexicon.RATED or before.earlier.lower() in lexicon.RATED
-    if not rated:
-        if ahead.first is None:
-            return "wait"
-        starred = ahead.among(("star", "stars", "rating"))
-        if not starred:
-            return "wait" if starred is None else None
-    return Reading(f"{cardinal(above)} out of {cardinal(below)}", "", Kind.NUMBER)
 
 
 def _spans(before: Before, ahead: Ahead) -> Reading | str | None:
@@ -150,6 +103,8 @@ def _measure(core: str, before: Before, ahead: Ahead) -> Reading | str | None:
     if not match:
         return None
     value, until, hyphen, unit, per = match.groups()
+    if before.lower in lexicon.LABELLED and re.fullmatch("[A-Z]", unit):
+        return None
     if (spoken := _unit(unit, per, (value == "1" and not until) or bool(hyphen))) is not None:
         span = f" to {amount(until)}" if until else ""
         return Reading(f"{amount(value)}{span} {spoken}", "")
@@ -198,7 +153,8 @@ def _unit_after(core: str, before: Before, ahead: Ahead) -> Reading | str | None
         single = ("m", "g", "W", "V", "L", "h", "s")
         if unit not in single and before.lower not in ("sq", "fl"):
             return None
-    spoken = _unit(unit, per, before.word == "1")
+    part = re.fullmatch(r"\d/\d+", before.word) and not before.earlier.isdigit()
+    spoken = _unit(unit, per, before.word == "1" or bool(part))
     return Reading(spoken, "") if spoken is not None else None
 
 
@@ -222,10 +178,13 @@ def _number(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | No
         return Reading(amount(core), trail, Kind.NUMBER)
     if match := _RANGE.fullmatch(core):
         first, last = match.groups()
-        if len(first) == 4 == len(last) and _is_year(int(first), before):
+        if re.fullmatch(r"\d{4}\D(\d\d|\d{4})", core) and _is_year(int(first), before):
+            until = year(int(last)) if len(last) == 4 else cardinal(int(last))
+            return Reading(f"{year(int(first))} to {until}", trail, Kind.NUMBER)
+        # A life or a war: `(1879-1955)`.
+        years = re.fullmatch(r"1[5-9]\d\d\D(1[5-9]|20)\d\d", core) and 0 < int(last) - int(first) < 120
+        if years and (int(first) % 50 or int(last) % 50):
             return Reading(f"{year(int(first))} to {year(int(last))}", trail, Kind.NUMBER)
-        if len(first) == 4 and len(last) == 2 and _is_year(int(first), before):
-            return Reading(f"{year(int(first))} to {cardinal(int(last))}", trail, Kind.NUMBER)
         joint = " " if before.lower in lexicon.SCORED else " to "
         return Reading(f"{amount(first)}{joint}{amount(last)}", trail, Kind.NUMBER)
     return None

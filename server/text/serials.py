@@ -17,6 +17,7 @@ _IPV6 = re.compile(r"(?=.*\d)(?=.*(?:::|[a-fA-F]))[0-9a-fA-F]{0,4}(?::[0-9a-fA-F
 _HASH = re.compile(r"(?=(?:.*\d){2})(?=(?:.*[a-f]){2})[0-9a-f]{7,64}")
 _COLOUR = re.compile(r"#(?:[0-9a-fA-F]{6}|([0-9a-fA-F])\1\1)")
 _ATOM = re.compile(r"([A-Z][a-z]?)(\d{0,2})")
+_NUMBERED = re.compile(r"(?=.*\d{4})(?=.*[A-Z])(?:[A-Z]+|\d+)(?:-(?:[A-Z]+|\d+))*")
 # What may stand between the word for a code and the code.
 _LINKS = frozenset({"is", "are", "was", "in", "with", "number", "no", "num"})
 
@@ -29,6 +30,8 @@ def read_serial(core: str, trail: str, before: Before, _: Ahead) -> Reading | No
         return Reading(", ".join(spell(part) for part in re.split("[:-]", core)), trail)
     if _IPV6.fullmatch(core):
         return Reading(" ".join(" colon ".join(spell(part) for part in core.split(":")).split()), trail)
+    if re.fullmatch(r"(?=.*\d)(?=.*[A-Z])[A-Z\d]{4,}", core) and before.lower in lexicon.CODED:
+        return Reading(spell(core), trail, Kind.CODE)
     if core.isdecimal():
         return Reading(digits(core), trail, Kind.CODE) if _coded(core, before) else None
     if re.fullmatch(r"\d{5}-\d{4}", core) and before.word in lexicon.STATES:
@@ -59,6 +62,9 @@ def _numbered(core: str, trail: str) -> Reading | None:
         if (len(parts) > 2 and long) or (lead and (len(parts) > 1 or len(core) > 4)):
             return Reading(lead + ", ".join(digits(part) for part in parts), trail)
         return None
+    digit_run = any(len(part) > 4 and part.isdecimal() for part in parts)
+    if len(parts) > 1 and (len(parts) > 2 or digit_run) and _NUMBERED.fullmatch(core):
+        return Reading(lead + " ".join(spell(part) for part in parts), trail)
     if match := re.fullmatch(r"([A-Z]{1,5})-?(\d{4,})", core):
         if len(match[2]) == 4 and (match[2][:2] in ("19", "20") or "-" in core):
             return None

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from sled_tts.server.text import lexicon, measures
 from sled_tts.server.text.characters import greek, symbol
-from sled_tts.server.text.context import Ahead, Before, Kind, Reading
+from sled_tts.server.text.code import MATHS, operators, read_code
+from sled_tts.server.text.context import INCHES, Ahead, Before, Kind, Reading
 from sled_tts.server.text.letters import identifier, read_letters, read_short
 from sled_tts.server.text.numbers import amount
 from sled_tts.server.text.quantities import read_quantity, spell
@@ -17,22 +18,30 @@ from sled_tts.server.text.web import read_address
 _SPLIT = re.compile(r"""^(["'(\[{]*)(.*?)([.,!?;:"')\]}…]*)$""", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z][a-z]*(?:'[a-z]+)?")
 _STRANGE = re.compile(r"[^A-Za-z .,?!';:-]")
+_FIRST = frozenset("(0123456789")
+_SIZED = ("tall", "long", "wide", "deep", "high", "x", "by", "×")
 _SMILEY = re.compile(r"[:;=8xX]['-]?[)(DPp/\\|oO3*]+|<3|\^_?\^|:'\(")
+# Two of a kind: `20Hz–20kHz`, `10x-100x`, `7 a.m.–3 p.m.`, `noon–1`, `M–F`.
+_SPAN = re.compile(
+    r"((?:\d[\d.,]*)[A-Za-z%°]+(?=[-–]\d[\d.,]*[A-Za-z%°])|[ap]\.?m(?=\.?[-–]\d))\.?[-–](\d[\d.,]*[A-Za-z%°]*)|([a-z]+(?=–\d)|[A-Z](?=–[A-Z]$))–(\d[\w:.]*|[A-Z])"
+)
 _COMPARISONS = {
     "~": "about", "≈": "about", "<": "less than", ">": "more than", "≤": "at most", "≥": "at least", "<=": "at most",
-    ">=": "at least", "±": "plus or minus",
+    ">=": "at least", "±": "plus or minus", "↑": "up", "↓": "down", "▲": "up", "▼": "down",
 }  # fmt: skip
 # Signs that part what is on either side.
 _ALONE = ("-", "–", "—", "--", "---", "|")
-_COMPARED = re.compile(r"([~≈≤≥±]|[<>]=?)([-+]?[\d.$€£¥].*)")
-_MATHS = re.compile(r"(?:-?[\w.]+)(?:(?:==|!=|<=|>=|[-+*/=<>×÷^≤≥≠≈±→])-?[\w.()]+)+", re.ASCII)
-_OPERATORS = re.compile(r"(==|!=|<=|>=|->|=>|&&|\|\||[-+*/=<>×÷^≤≥≠≈±→])")
+_COMPARED = re.compile(r"([~≈≤≥±↑↓▲▼]|[<>]=?)([-+]?[\d.$€£¥].*)")
 
 
 def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) -> Reading | None:
     """How `word` is said, in plain characters; None when what follows it decides and is not there yet."""
     if _WORD.fullmatch(word) and not word.isupper() and not code and not {word, word.lower()} & _MARKED:
-        return Reading(word, "")
+        scaled = before.kind is Kind.NUMBER and word.lower() in measures.SCALE_WORDS
+        return Reading(word, "", Kind.NUMBER if scaled else Kind.PLAIN)
+    sized = _sized(word, before, ahead) if word[:1] in _FIRST and not code else None
+    if sized is not None:
+        return sized if isinstance(sized, Reading) else None
     if _SMILEY.fullmatch(word):
         return Reading("", "")
     _lead, core, trail = _parts(word)
@@ -60,6 +69,30 @@ def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) ->
     return _composed(core, trail, before, ahead)
 
 
+def _sized(word: str, before: Before, ahead: Ahead) -> Reading | str | None:
+    """`12"`, `5' 4"`, `10' x 12'`: a mark that does not close a quotation."""
+    if (match := INCHES.fullmatch(word)) and not before.quoted:
+        number, trail = match[1], _punctuation(match[2].replace(")", ""))
+        if not trail and ahead.first is None:
+            return "wait"
+        attached = "/" in number or number == "1" or (not match[2] and str(ahead.first).isalpha())
+        said = read_quantity(number, "", Before(), Ahead("", True))
+        return Reading(f"{said.text if isinstance(said, Reading) else number} inch{'' if attached else 'es'}", trail)
+    if match := re.fullmatch(r"(\d+)'([.,;:!?)]*)", word):
+        if before.lower in ("x", "by", "×") and before.earlier.isdigit():
+            return Reading(f"{amount(match[1])} feet", _punctuation(match[2]))
+        if match[2]:
+            return None
+        inches = re.match(r"\d+(\")?", ahead.word)
+        if inches and not inches[1] and inches.end() == len(ahead.word) and not ahead.done:
+            return "wait"
+        if inches and inches[1]:
+            return Reading(f"{amount(match[1])} foot", "", Kind.NUMBER)
+        sized = ahead.among(_SIZED) if not inches else False
+        return "wait" if sized is None else Reading(f"{amount(match[1])} feet", "", Kind.NUMBER) if sized else None
+    return None
+
+
 def speakable(text: str) -> str:
     """What no rule has put into words, in the characters that the voice knows."""
     if not _STRANGE.search(text):
@@ -77,6 +110,8 @@ def _parts(word: str) -> tuple[str, str, str]:
         return "", core + ")", trail[1:]
     if lead[:1] == "'" and re.fullmatch(r"\d0s", core):
         return "", core, trail
+    if lead[-1:] == "'" and re.fullmatch(r"\d\d", core) and "'" not in trail:
+        return "", f"'{core}", trail
     if lead == "(" and re.fullmatch(r"\d{3}\)[-.]?\d{3}[-.]\d{4}", core):
         return "", core.replace(")", ")-").replace("--", "-"), trail
     return lead, core, trail
@@ -86,7 +121,7 @@ def _punctuation(trail: str) -> str:
     """What the voice knows of it: one mark, the strongest."""
     if "..." in trail:
         trail = trail.replace("...", ".")
-    trail = trail.replace(".,", ",")
+    trail = re.sub(r"\.(?=[,;:])", "", trail)
     for marks in ("?", "!", ".", ";", ":", ","):
         if marks in trail:
             return marks
@@ -102,6 +137,10 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
             return Reading("-", "")
     if core in "→➜" and not before.word:
         return Reading("", trail)
+    if core in "↑↓▲▼":
+        if ahead.first is None:
+            return None
+        return Reading(_COMPARISONS[core] if ahead.first.isdigit() else "", trail)
     if (said := symbol(core)) is not None:
         return Reading(said, trail)
     if not any(c.isalnum() or greek(c) for c in core) and core not in _ALONE:
@@ -121,6 +160,8 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return Reading(f"at {identifier(core[1:])}", trail)
     if re.fullmatch(r"0x[0-9a-fA-F]+|#[0-9a-fA-F]{6}", core):
         return Reading(spell(core), trail)
+    if (span := re.fullmatch(_SPAN, core)) is not None:
+        return _joined([span[1] or span[3], span[2] or span[4]], " to ", trail, before, ahead)
     if re.search(r"—|--|…|\.\.\.|–(?=\D)", core):
         return _joined(re.split(r"—|-{2,}|–|…|\.{3}", core), ", ", trail, before, ahead)
     if half := re.fullmatch(r"(\d+/\d+)-([A-Za-z-]+)", core):
@@ -130,15 +171,21 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
     ):
         # `TCP/IP` is one name, `red/green` two choices.
         shouted = all(len(piece) > 1 and piece in lexicon.SHOUTED for piece in core.split("/"))
-        one = core.count("/") > 1 or core == "and/or" or (re.fullmatch(r"[A-Z]+/[A-Z]+", core) and not shouted)
-        return _joined(core.split("/"), " " if one else " or ", trail, before, ahead)
+        one = (
+            core.count("/") > 1
+            or core == "and/or"
+            or re.fullmatch(r"[A-Z]{3,}/\d+|[A-Z]{2,}\d+/\d\d", core)
+            or (re.fullmatch(r"[A-Z]+/[A-Z]+", core) and not shouted)
+        )
+        pieces = [re.sub(r"(?<=[a-z])\.$", "", piece) for piece in core.split("/")]
+        return _joined(pieces, " " if one else " or ", trail, before, ahead)
     if re.fullmatch(r"[a-z]+(/[a-z]+)+", core):
         return _joined(core.split("/"), " or " if core.count("/") == 1 else " ", trail, before, ahead)
     if re.fullmatch(r"[A-Za-z]+[&+][A-Za-z]+", core):
         sign = "&" if "&" in core else "+"
         return _joined(core.split(sign), " and " if sign == "&" else " plus ", trail, before, ahead)
-    if re.search(r"\d|^[a-z]\W", core) and _MATHS.fullmatch(core) and re.search(r"[+*/=<>×÷^≤≥≠≈±→]", core):
-        return Reading(_operators(core), trail, Kind.NUMBER if core[-1].isdigit() else Kind.PLAIN)
+    if re.search(r"\d|^[a-z]\W", core) and MATHS.fullmatch(core) and re.search(r"[+*/=<>×÷^≤≥≠≈±→]", core):
+        return Reading(operators(core), trail, Kind.NUMBER if core[-1].isdigit() else Kind.PLAIN)
     if "-" in core.strip("-") and re.fullmatch(r"[\w'.%$°]+(-[\w'.%$°]+)+", core):
         pieces = core.split("-")
         mixed = any((piece.isupper() and len(piece) > 1) or piece[:1].isdigit() for piece in pieces)
@@ -162,43 +209,6 @@ def _joined(pieces: list[str], joint: str, trail: str, before: Before, ahead: Ah
             said.append(reading.text + reading.trail)
             before = Before(piece, before.word, reading.kind, False)
     return Reading(joint.join(said), trail, before.kind)
-
-
-def _operators(core: str) -> str:
-    said = []
-    parts = [part for part in _OPERATORS.split(core) if part]
-    for at, part in enumerate(parts):
-        power = at and parts[at - 1] == "^"
-        if part == "^" and parts[at + 1 : at + 2] in (["2"], ["3"]):
-            continue
-        if power and part in ("2", "3"):
-            said.append("squared" if part == "2" else "cubed")
-        elif part == "-":
-            said.append("minus")
-        elif part == "/":
-            said.append("over" if re.search(r"[a-z]", core) else "divided by")
-        else:
-            said.append(symbol(part) or (amount(part) if re.fullmatch(r"\d+(\.\d+)?", part) else read_code(part)))
-    return " ".join(said)
-
-
-def read_code(text: str) -> str:
-    """Names as words, signs by name where they matter, brackets and quotes left out. Ends as plain characters."""
-    if spoken := read_address(text, "", Before(), Ahead("", True)):
-        return spoken.text if isinstance(spoken, Reading) else text
-    said = []
-    for part in re.findall(
-        r"\d[\d,]*(?:\.\d+)?|[A-Za-z_]\w*(?:'[a-z]+)?|--|==|!=|<=|>=|->|=>|&&|\|\||[^\w\s]", text, re.ASCII
-    ):
-        if part[0].isdigit():
-            said.append(amount(part.rstrip(",")))
-        elif part[0].isalpha() or part[0] == "_":
-            said.append(identifier(part))
-        elif part in (".", "-", "--"):
-            said.append({".": "dot", "-": "dash", "--": "dash dash"}[part])
-        elif name := (symbol(part) or greek(part) if part not in "_|" else None):
-            said.append(name)
-    return " ".join(" ".join(said).split())
 
 
 _MARKED = (
