@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     voice_transcriber: Literal["none", "pocketsphinx"] = "none"
     ws_max_message_bytes: int = Field(default=64 * 1024, ge=1024)
     ws_idle_timeout_s: float = Field(default=120.0, gt=0)
+    ws_unused_timeout_s: float = Field(default=3600.0, gt=0)
     ws_ping_s: float = Field(default=20.0, gt=0)
     ws_send_timeout_s: float = Field(default=60.0, gt=0)
     ws_max_contexts: int = Field(default=16, ge=1, le=1024)

@@ -138,21 +138,24 @@ async def attend(conversation: Conversation[Message], session: Session[Message])
 
 @dataclass
 class IdleClock:
-    """How long a client may be silent. `busy` while it has nothing to do but listen: the limit then rests."""
+    """How long a client may be silent: `limit_s` while something is awaited from it, `unused_s` while nothing is under
+    way: clients keep connections for the next turn. `busy` while it has nothing to do but listen: both rest then."""
 
     limit_s: float
+    unused_s: float
     since: float = field(default_factory=time.monotonic)
 
     def restart(self) -> None:
         """The limit runs from now on."""
         self.since = time.monotonic()
 
-    def left(self, heard_at: float, busy: bool) -> float | None:
+    def left(self, heard_at: float, busy: bool, unused: bool) -> float | None:
         """Seconds left, None while busy. Raises IdleTimeoutError when there are none."""
         if busy:
             self.restart()
             return None
-        left = self.limit_s - (time.monotonic() - max(heard_at, self.since))
+        limit = self.unused_s if unused else self.limit_s
+        left = limit - (time.monotonic() - max(heard_at, self.since))
         if left <= 0:
-            raise IdleTimeoutError(f"no message for {self.limit_s:g} s")
+            raise IdleTimeoutError(f"no message for {limit:g} s")
         return left

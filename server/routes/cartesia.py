@@ -120,7 +120,8 @@ class CartesiaSession:
     idle: IdleClock = field(init=False)
 
     def __post_init__(self) -> None:
-        self.idle = IdleClock(self.app.settings.ws_idle_timeout_s)
+        settings = self.app.settings
+        self.idle = IdleClock(settings.ws_idle_timeout_s, settings.ws_unused_timeout_s)
 
     async def opened(self) -> None:
         """Nothing is said before the first request."""
@@ -143,7 +144,7 @@ class CartesiaSession:
 
     def wait_s(self) -> float | None:
         now = time.monotonic()
-        connection = self.idle.left(self.wire.heard_at, busy=bool(self.speakers))
+        connection = self.idle.left(self.wire.heard_at, busy=bool(self.speakers), unused=True)
         waits = [] if connection is None else [connection]
         for speaker in self.speakers.values():
             if (due := speaker.context.due_at()) is not None:

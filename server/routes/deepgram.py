@@ -58,7 +58,8 @@ class DeepgramSession:
 
     def __post_init__(self) -> None:
         self.queue = TurnQueue(self.app.settings.max_stream_chars)
-        self.idle = IdleClock(self.app.settings.ws_idle_timeout_s)
+        settings = self.app.settings
+        self.idle = IdleClock(settings.ws_idle_timeout_s, settings.ws_unused_timeout_s)
 
     async def opened(self) -> None:
         await self.wire.send(
@@ -79,7 +80,8 @@ class DeepgramSession:
 
     def wait_s(self) -> float | None:
         current = self.queue.current
-        return self.idle.left(self.wire.heard_at, busy=current is not None and current.ended)
+        listening = current is not None and current.ended
+        return self.idle.left(self.wire.heard_at, busy=listening, unused=current is None)
 
     async def tick(self) -> None:
         """`wait_s` has the only deadline, and raises when it has passed."""

@@ -93,8 +93,8 @@ class ElevenLabsSession:
 
     def __post_init__(self) -> None:
         self.key = OwedKey.of(self.wire.socket.scope)
-        limit = self.app.settings.ws_idle_timeout_s if self.multi else self.query.inactivity_timeout
-        self.idle = IdleClock(limit)
+        limit = self.query.inactivity_timeout
+        self.idle = IdleClock(limit, self.app.settings.ws_unused_timeout_s if self.multi else limit)
 
     async def opened(self) -> None:
         """Nothing is said before the first message."""
@@ -122,7 +122,7 @@ class ElevenLabsSession:
             return owed
         now = time.monotonic()
         waits = [] if self._closing_at is None else [self._closing_at - now]
-        if (left := self.idle.left(self.wire.heard_at, busy=bool(self.contexts))) is not None:
+        if (left := self.idle.left(self.wire.heard_at, busy=bool(self.contexts), unused=True)) is not None:
             waits.append(left)
         waits += [one.active_at + self.query.inactivity_timeout - now for one in self._waiting()]
         return max(0.0, min(waits)) if waits else None

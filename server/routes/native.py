@@ -51,7 +51,8 @@ class NativeSession:
     idle: IdleClock = field(init=False)
 
     def __post_init__(self) -> None:
-        self.idle = IdleClock(self.app.settings.ws_idle_timeout_s)
+        settings = self.app.settings
+        self.idle = IdleClock(settings.ws_idle_timeout_s, settings.ws_unused_timeout_s)
 
     async def opened(self) -> None:
         """Nothing is said before the first message."""
@@ -67,7 +68,7 @@ class NativeSession:
     def wait_s(self) -> float | None:
         """The limit rests while the client has nothing to do but listen."""
         listening = self.wire.speaking and self.speaker is not None and self.speaker.text_ended
-        return self.idle.left(self.wire.heard_at, busy=listening)
+        return self.idle.left(self.wire.heard_at, busy=listening, unused=not self.wire.speaking)
 
     async def tick(self) -> None:
         """`wait_s` has the only deadline, and raises when it has passed."""

@@ -65,10 +65,13 @@ class WyomingSession:
     idle: IdleClock = field(init=False)
 
     def __post_init__(self) -> None:
-        self.idle = IdleClock(self.app.settings.ws_idle_timeout_s)
+        settings = self.app.settings
+        self.idle = IdleClock(settings.ws_idle_timeout_s, settings.ws_unused_timeout_s)
 
     def wait_s(self) -> float | None:
-        return self.idle.left(self.wire.heard_at, busy=self.wire.speaking and self.coming is None)
+        return self.idle.left(
+            self.wire.heard_at, busy=self.wire.speaking and self.coming is None, unused=not self.queue
+        )
 
     async def tick(self) -> None:
         """`wait_s` has the only deadline, and raises when it has passed."""

@@ -234,7 +234,8 @@ async def test_cut_audio_and_failures_are_never_done() -> None:
 
 async def test_idle_contexts_lose_their_slot_and_idle_connections_end() -> None:
     service = SineService()
-    async with running(service, ws_idle_timeout_s=0.4) as server, connect(url(server)) as socket:
+    limits = {"ws_idle_timeout_s": 0.4, "ws_unused_timeout_s": 0.4}
+    async with running(service, **limits) as server, connect(url(server)) as socket:
         await send(socket, request("a", "x", more=True), request("b", "x", more=True))
         for _ in range(4):
             await asyncio.sleep(0.15)

@@ -237,7 +237,8 @@ async def test_text_that_is_left_out_is_told() -> None:
 
 async def test_silence_ends_the_connection_but_not_while_it_listens() -> None:
     service = SineService(Script(chunk_delay_s=0.6))
-    async with running(service, ws_idle_timeout_s=0.3) as server, connect(url(server)) as socket:
+    limits = {"ws_idle_timeout_s": 0.3, "ws_unused_timeout_s": 0.3}
+    async with running(service, **limits) as server, connect(url(server)) as socket:
         await send(socket, say("ab"), FLUSH)
         assert len((await hear(socket, "Flushed"))[0]) == 2 * FRAME
         _, messages = await hear(socket, "Error")

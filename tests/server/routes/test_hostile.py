@@ -136,6 +136,6 @@ async def test_a_connection_that_brings_no_key_or_nothing_at_all_ends(
         assert json.loads(await socket.recv())["error"] == "unauthorized"
         assert await closed(socket) == 1008
     limits = f"{path}&inactivity_timeout=0.2"
-    async with running(SineService(), ws_idle_timeout_s=0.2) as server, connect(_url(server, limits)) as socket:
+    async with running(SineService(), ws_unused_timeout_s=0.2) as server, connect(_url(server, limits)) as socket:
         assert json.loads(await socket.recv())["error"] == "idle_timeout"
         assert await closed(socket) == 1008

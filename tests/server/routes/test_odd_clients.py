@@ -312,6 +312,34 @@ async def test_probes_may_ask_for_the_head_and_pages_may_read_headers() -> None:
         assert "retry-after" in exposed
 
 
+@pytest.mark.parametrize("path", [DEEPGRAM, ELEVENLABS, "/tts/websocket", "/v1/stream"])
+async def test_a_connection_is_kept_from_turn_to_turn(path: str) -> None:
+    turns: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+        DEEPGRAM: ([{"type": "Speak", "text": "abc"}, {"type": "Flush"}], {"type": "Flushed"}),
+        ELEVENLABS: ([{"context_id": "a", "text": "abc", "flush": True, "close_context": True}], {"isFinal": True}),
+        "/tts/websocket": ([CARTESIA | {"context_id": "a"}], {"type": "done"}),
+        "/v1/stream": ([{"type": "start"}, {"type": "text", "text": "abc"}, {"type": "end"}], {"type": "done"}),
+    }
+    turn, end = turns[path]
+    async with running(SineService(), ws_idle_timeout_s=0.2) as server:
+        async with connect(url(server, path)) as socket:
+            for _ in range(2):
+                await asyncio.sleep(0.5)
+                await send(socket, *turn)
+                audio, messages = await told(socket, **end)
+                assert len(audio) == 3 * FRAME
+                assert not [m for m in messages if "error" in m or m.get("type") == "Error"]
+        if path == ELEVENLABS:
+            # Its clients say themselves how long a context may wait.
+            return
+        async with connect(url(server, path)) as socket:
+            # What awaits more text holds a slot, and is not waited for as long.
+            more = [message | ({"continue": True} if "transcript" in message else {}) for message in turn]
+            await send(socket, *[message for message in more if message.get("type") not in ("Flush", "end")])
+            _, messages = await told(socket, type="Error" if path == DEEPGRAM else "error")
+            assert "idle_timeout" in json.dumps(messages)
+
+
 async def test_http_1_0_gets_audio_without_chunks() -> None:
     async with running(SineService()) as server:
         body = json.dumps({"input": "abc", "response_format": "pcm", "sample_rate": RATE}).encode()
