@@ -11,7 +11,7 @@ from sled_tts.server.text.numbers import amount, cardinal, ordinal, year
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?\s?([aApP]\.?[mM]\.?)?")
 _TIMES = re.compile(r"(\d{1,2}(?::\d\d)?)\s?([aApP]\.?[mM])?[-–](\d{1,2}(?::\d\d)?)\s?([aApP]\.?[mM])?")
 _HOUR = re.compile(r"(1[0-2]|0?[1-9])([aApP]\.?[mM]\.?)")
-_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d:\d\d)(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
+_ISO = re.compile(r"(\d{4})([-/])(\d\d)\2(\d\d)(?:T(\d\d:\d\d)(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?")
 _SLASHED = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d\d)")
 _AFTER_TIME = lexicon.ZONES | lexicon.DAYS.keys() | lexicon.MONTH_NAMES.keys()
 _BESIDE = ("from", "to", "through", "thru", "between", "and", "due", "of", "exp", "starting", "ending")
@@ -21,9 +21,9 @@ _MERIDIEM = ("am", "pm", "a.m", "p.m")
 def read_date(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
     """As `quantities.read_quantity`."""
     if match := _ISO.fullmatch(core):
-        y, m, d = int(match[1]), int(match[2]), int(match[3])
+        y, m, d = int(match[1]), int(match[3]), int(match[4])
         if 1 <= m <= 12 and 1 <= d <= 31:
-            at = f", {_time_of(match[4])}" if match[4] else ""
+            at = f", {_time_of(match[5])}" if match[5] else ""
             return Reading(f"{lexicon.MONTHS[m - 1]} {ordinal(d)}, {year(y)}{at}", trail)
     if match := _SLASHED.fullmatch(core):
         m, d, y = int(match[1]), int(match[3]), int(match[4])
@@ -46,7 +46,11 @@ def read_date(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
     dated = dated or (core[0] == "0" and bool(match))
     if match and core != "9/11" and dated:
         return Reading(f"{lexicon.MONTHS[int(match[1]) - 1]} {ordinal(int(match[2]))}", trail, Kind.MONTH_DAY)
-    if re.fullmatch(r"[12]?\d|3[01]", core) and int(core):
+    match = re.fullmatch(r"(0?[1-9]|[12]\d|3[01])-([A-Z][a-z]{2,8})-((?:19|20)?\d\d)", core)
+    if match and (name := lexicon.MONTH_NAMES.get(match[2].lower())):
+        of = int(match[3]) + (0 if len(match[3]) == 4 else 2000)
+        return Reading(f"{name} {ordinal(int(match[1]))}, {year(of)}", trail)
+    if re.fullmatch(r"[0-2]?\d|3[01]", core) and int(core):
         if before.kind is Kind.MONTH:
             return Reading(ordinal(int(core)), trail, Kind.MONTH_DAY)
         if not trail and before.lower not in ("than", "chapter", "page"):
@@ -87,7 +91,7 @@ def read_clock(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         return Reading(f"{cardinal(int(match[1]))} {_meridiem(match[2])}", trail, Kind.TIME)
     if match := _TIME.fullmatch(core):
         text, half = f"{match[1]}:{match[2]}", match[4]
-        if match[3]:
+        if match[3] and not (match[3] == "00" and len(match[1]) == 2 and match[1] != "00"):
             return Reading(" ".join(cardinal(int(part)) for part in match.groups()[:3]), trail, Kind.TIME)
         if half:
             return Reading(f"{_time_of(text, True)} {_meridiem(half)}", trail, Kind.TIME)

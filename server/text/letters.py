@@ -11,6 +11,7 @@ from sled_tts.server.text.quantities import spell
 
 _CAPITALS = re.compile(r"([A-Z]{1,6})('?s)?")
 _DOTTED = re.compile(r"(?:[A-Za-z]\.){1,}[A-Za-z]")
+_HEIGHTS = ("saint", "the", "mt", "mount", "ft", "fort", "port", "lake")
 _WITH_NUMBER = re.compile(r"([A-Z]{1,5}|[A-Z][a-z]+)-?(\d+(?:\.\d+)?)([a-zA-Z]?)")
 
 
@@ -28,15 +29,22 @@ def read_short(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         return month
     if not stop:
         named = not trail and not before.starts and (before.word[:1].isupper() or before.word[:1].isdigit())
-        return Reading("street" if core == "St" else "avenue", "") if named and core in ("St", "Ave") else None
+        if named and core in ("St", "Ave"):
+            return Reading("street" if core == "St" else "avenue", "")
+        if core == "St" and not trail and (ahead.first is None or ahead.first.isupper()):
+            return Reading("Saint", "") if ahead.first else "wait"
+        return None
     counted = before.kind is not Kind.NUMBER if lower in ("max", "min") else lower != "c" or core == "c"
     if lower in lexicon.COUNTED and trail == "." and counted:
         if ahead.first is None:
             return "wait"
-        if ahead.first.isdigit():
+        roman_next = re.fullmatch("[IVXL]+", ahead.core) if lower in ("vol", "ch", "fig") else None
+        if roman_next and not ahead.done:
+            return "wait"
+        if ahead.first.isdigit() or roman_next:
             return Reading(lexicon.COUNTED[lower], "")
     if lower == "st":
-        street = before.word[:1].isupper() and not before.starts and before.lower not in ("saint", "the")
+        street = before.word[:1].isupper() and not before.starts and before.lower not in _HEIGHTS
         street = street or bool(re.fullmatch(r"\d+(st|nd|rd|th)", before.word))
         return _ending("street", trail, ahead) if street else Reading("Saint", trail[1:])
     if lower in ("dr", "ft") and before.word[:1].isupper() and before.earlier[:1].isdigit():
@@ -125,8 +133,8 @@ def read_letters(core: str, trail: str, before: Before, ahead: Ahead) -> Reading
             if (first := names.get(match[1].lower())) and (last := names.get(match[2].lower())):
                 kind = Kind.PLAIN if names is lexicon.DAYS else Kind.MONTH
                 return Reading(f"{first} to {last}", trail, kind)
-    if match := re.fullmatch(r"([A-G])(#|[-+])", core):
-        return Reading(f"{match[1]} { {'#': 'sharp', '-': 'minus', '+': 'plus'}[match[2]] }", trail)
+    if match := re.fullmatch(r"([A-GO]|AB)(#|[-+])", core):
+        return Reading(f"{' '.join(match[1])} { {'#': 'sharp', '-': 'minus', '+': 'plus'}[match[2]] }", trail)
     if core == "PhD":
         return Reading("P H D", trail)
     if match := _CAPITALS.fullmatch(core):
@@ -164,7 +172,7 @@ def _roman(core: str, before: Before) -> str | None:
     value = roman(core)
     if value is None:
         return None
-    if before.word[:1].isupper() and before.lower in lexicon.ROMAN_AFTER:
+    if before.word[:1].isupper() and before.lower in lexicon.ROMAN_AFTER and core not in ("C", "D", "L", "M"):
         return cardinal(value)
     if before.word[:1].isupper() and before.lower in lexicon.REGNAL and core != "I":
         return f"the {ordinal(value)}"
@@ -172,7 +180,7 @@ def _roman(core: str, before: Before) -> str | None:
     title = before.word[:1].isupper() and before.word.upper() not in lexicon.SHOUTED and len(before.word) > 1
     if title and re.fullmatch(r"(?=.*[IV])[IVX]{2,}", core):
         return cardinal(value)
-    return None
+    return cardinal(value) if re.fullmatch(r"(?=.*[IV])[IVX]{3,}", core) else None
 
 
 def identifier(text: str) -> str:

@@ -54,7 +54,7 @@ BARE_SHORT = {
     "vs": "versus", "etc": "et cetera", "approx": "approximately", "aka": "also known as", "govt": "government",
     "dept": "department", "blvd": "boulevard", "hwy": "highway", "yoy": "year over year", "w/": "with",
     "tl;dr": "T L D R", "ipv4": "I P v four", "ipv6": "I P v six", "y/y": "year over year", "m/m": "month over month",
-    "q/q": "quarter over quarter", "w/o": "without", "b/c": "because", "n/a": "not applicable",
+    "q/q": "quarter over quarter", "w/in": "within", "w/o": "without", "b/c": "because", "n/a": "not applicable",
 }  # fmt: skip
 # Only before a number.
 COUNTED = {

@@ -14,6 +14,9 @@ _PLACE = re.compile(r"(?<![\w<])<\|?/?([A-Za-z][\w.-]*)\|?>|(?<=[A-Za-z]{2})<([A
 _LINK_END = re.compile(r"\]\((?:[^()]|\([^()]*\))*\)")
 _FOOTNOTE = re.compile(r"\[\^?\d+\]")
 _LATEX = (
+    (r"\\(sum|int|prod)(?:\\limits)?_\{?([^{}^]+)\}?\^(?:\{([^{}]+)\}|(\\\w+|.))", r" \\\1 from \2 to \3\4 of "),
+    (r"\\prod\b", " product "), (r"\\sum from", " sum from"), (r"\\int from", " integral from"),
+    (r"\\(?:boxed|vec|hat|bar|overline|underline|boldsymbol)", ""), (r"(?<![\w})])-(?=[\w\\])", " minus "),
     (r"\\[dt]?frac\{", ""), (r"\}\{", " over "), (r"\\sqrt\{?", " square root of "), (r"\\(?:times|cdot)", " times "),
     (r"\\div", " divided by "), (r"\\pm", " plus or minus "), (r"\\(?:leq?)\b", " is at most "),
     (r"\\(?:geq?)\b", " is at least "), (r"\\neq?\b", " is not equal to "), (r"\\approx", " is about "),
@@ -28,6 +31,8 @@ _LATEX = (
     (r"(?<=[\w})])/", " over "), (r"(?<=[\w})])<", " is less than "), (r"(?<=[\w})])>", " is greater than "),
     (r"[{}()\\$]", " "), (r"(?<=\d)(?=[a-z])", " "),
 )  # fmt: skip
+# A figure after a dollar is money, unless another dollar closes it and no figure follows.
+_FORMULA = re.compile(r"\(?(\${1,2}[A-Za-z\\({-]|\$\$|\\[(\[]|\$\d[^$\s/]*\$[.,;:!?)]*$)")
 _PATTERNS = tuple((re.compile(pattern), by) for pattern, by in _LATEX)
 
 
@@ -69,7 +74,7 @@ class Markup:
             self._skip = ""
         if not word:
             return []
-        if not self._code and (self._maths or re.match(r"\(?(\${1,2}[A-Za-z\\({-]|\$\$|\\[(\[])", word)):
+        if not self._code and (self._maths or _FORMULA.match(word)):
             if not re.match(r"\$[A-Z]{2,}\b", word) or self._maths:
                 return self._formula(word)
             word = word[1:]

@@ -23,6 +23,7 @@ CURRENCIES = {  # sign: (one, many, hundredth, hundredths)
     "A$": ("Australian dollar", "Australian dollars", "cent", "cents"),
     "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent", "cents"),
     "NZ$": ("New Zealand dollar", "New Zealand dollars", "cent", "cents"),
+    "AU$": ("Australian dollar", "Australian dollars", "cent", "cents"),
     "S$": ("Singapore dollar", "Singapore dollars", "cent", "cents"),
     "NT$": ("Taiwan dollar", "Taiwan dollars", "cent", "cents"),
     "R$": ("real", "reais", "centavo", "centavos"),

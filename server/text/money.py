@@ -36,7 +36,12 @@ def read_money(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
     value, until = _plain(value), _plain(until)
     many = measures.CURRENCIES[mark][1]
     minus = {"-": "minus ", "+": "plus "}.get(sign or inner, "")
-    tail = (" or more" if more else "") + (f" per {measures.PER.get(per, per)}" if per else "")
+    tail = (" or more" if more else "") + (f" per {_unit(per)}" if per else "")
+    if per and trail == ".":
+        # `$5/mo. for` goes on.
+        if ahead.first is None:
+            return "wait"
+        trail = "" if ahead.first and not ahead.first.isupper() else trail
     if not (scale or last_scale or word or trail or per or more):
         scaled = ahead.among(measures.SCALE_WORDS)
         if scaled is None:
@@ -60,6 +65,10 @@ def read_money(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
     return Reading(minus + _said(value, mark) + span + tail, trail, Kind.MONEY)
 
 
+def _unit(per: str) -> str:
+    return measures.PER.get(per) or measures.UNITS.get(per, (per, ""))[0]
+
+
 def _plain(value: str | None) -> str:
     """With a point before the hundredths."""
     if value and re.fullmatch(r"[\d.]+,\d\d", value):
@@ -79,7 +88,9 @@ def _said(value: str, mark: str) -> str:
 
 
 def _coded(core: str, trail: str, before: Before) -> Reading | None:
-    names = measures.CURRENCIES.get(core)
-    if names and core.isalpha() and before.kind is Kind.NUMBER:
-        return Reading(names[0] if before.word == "1" else names[1], trail, Kind.MONEY)
+    code, _, per = core.partition("/")
+    names = measures.CURRENCIES.get(code)
+    if names and code.isalpha() and before.kind is Kind.NUMBER:
+        said = names[0] if before.word == "1" else names[1]
+        return Reading(f"{said} per {_unit(per)}" if per else said, trail, Kind.MONEY)
     return None

@@ -21,7 +21,7 @@ _UNIT = re.compile(r"([a-zA-Zµ°ºΩ]+(?:\^[23])?)(?:/([a-zA-Z]+(?:\^[23])?))?"
 _PERCENT = re.compile(rf"([-+~]?(?:{NUMBER}))(?:%?[-–]({NUMBER}))?%")
 _PLAIN = re.compile(rf"([-+]?)({NUMBER})")
 _SPANS = (Kind.TIME, Kind.MONEY, Kind.MONTH, Kind.MONTH_DAY)
-_RANGE = re.compile(rf"({NUMBER})[-–—]({NUMBER})")
+_RANGE = re.compile(rf"({NUMBER})[-–—~]({NUMBER})")
 
 
 def read_quantity(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
@@ -30,7 +30,7 @@ def read_quantity(core: str, trail: str, before: Before, ahead: Ahead) -> Readin
         found = rule(core, trail, before, ahead)
         if found is not None:
             return found
-    if (measure := _measure(core, before, ahead) or _unit_after(core, before, ahead)) is not None:
+    if (measure := _measure(core, before, ahead) or _unit_after(core, trail, before, ahead)) is not None:
         return _stopped(measure, core, trail, ahead)
     return _number(core, trail, before, ahead)
 
@@ -67,8 +67,12 @@ def _special(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | s
     if core in ("x", "X", "×", "*", "·", "/", "-", "–") and before.kind is Kind.NUMBER:
         if ahead.first is None:
             return "wait"
-        if ahead.first.isdigit():
-            return Reading(_BETWEEN.get(core, "times"), trail)
+        if core in "-–" and re.fullmatch(r"\d[\d:]*[ap]?", ahead.core) and not ahead.done:
+            return "wait"
+        if core in "-–" and re.fullmatch(r"\d[\d:]*[ap]\.?m", ahead.core):
+            return Reading("to", trail)
+        if ahead.first.isdigit() or (core in "xX×*·" and ahead.first in measures.CURRENCIES):
+            return Reading(_BETWEEN.get(core, "times") if ahead.first.isdigit() else "times", trail)
     return None
 
 
@@ -139,7 +143,7 @@ def _unit(unit: str, per: str | None, single: bool) -> str | None:
     return (one if single else many) + (f" per {measures.PER[per]}" if per else "")
 
 
-def _unit_after(core: str, before: Before, ahead: Ahead) -> Reading | str | None:
+def _unit_after(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
     match = _UNIT.fullmatch(core)
     if not match or before.kind is not Kind.NUMBER:
         return None
@@ -151,7 +155,11 @@ def _unit_after(core: str, before: Before, ahead: Ahead) -> Reading | str | None
     unit, per = match.groups()
     if not per and unit in measures.UNITS_JOINED:
         single = ("m", "g", "W", "V", "L", "h", "s")
-        if unit not in single and before.lower not in ("sq", "fl"):
+        inches = unit == "in" and (trail == "." or before.earlier in ("ft", "feet", "foot"))
+        if inches and trail == "." and ahead.first is None:
+            return "wait"
+        inches = inches and (trail != "." or bool(ahead.first and not ahead.first.isupper()))
+        if unit not in single and not inches and before.lower not in ("sq", "fl"):
             return None
     part = re.fullmatch(r"\d/\d+", before.word) and not before.earlier.isdigit()
     spoken = _unit(unit, per, before.word == "1" or bool(part))
@@ -161,8 +169,10 @@ def _unit_after(core: str, before: Before, ahead: Ahead) -> Reading | str | None
 def _number(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | None:
     if re.fullmatch(r"–\d.*", core):
         core = f"-{core[1:]}"
-    if re.fullmatch(r"\d{1,3}(_\d{3})+", core):
-        core = core.replace("_", "")
+    if re.fullmatch(r"\d{1,3}(_\d{3})+|\d{1,3}('\d{3})+|\d{1,3}(\.\d{3}){2,}", core):
+        core = re.sub(r"\D", "", core)
+    if re.fullmatch(r"\d{1,3}(\.\d{3})+,\d+|0,\d+", core):
+        core = core.replace(".", "").replace(",", ".")
     if re.fullmatch(r"\d+(,\d+)+", core) and not _PLAIN.fullmatch(core):
         grouped = re.fullmatch(r"\d{1,2}(,\d\d)+,\d{3}", core)
         said = [amount(core)] if grouped else [amount(part) for part in core.split(",")]

@@ -35,6 +35,11 @@ def read_shape(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         names = ("degrees", "minutes", "seconds")
         said = [f"{amount(n)} {name}" for n, name in zip(match.groups()[:3], names, strict=True) if n]
         return Reading(" ".join([*said, lexicon.WINDS.get(match[4], "")]).strip(), trail)
+    if match := re.fullmatch(r"(\d+)-(\d+)/(\d+)", core):
+        part = fraction(int(match[2]), int(match[3]))
+        return Reading(f"{amount(match[1])} and {f'a {part[4:]}' if part[:4] == 'one ' else part}", trail, Kind.NUMBER)
+    if core == "24/7/365":
+        return Reading("twenty-four seven, three sixty-five", trail)
     if core in lexicon.WINDS and before.word[-1:] in "°\"'" and before.word[:1].isdigit():
         return Reading(lexicon.WINDS[core], trail)
     if match := re.fullmatch(r"(\d+)([\"'])x(\d+)(?:[\"']|(?=$))", core):

@@ -10,7 +10,7 @@ from sled_tts.server.text.numbers import amount, cardinal, digits
 from sled_tts.server.text.quantities import spell
 
 _MAIL = re.compile(r"(?:mailto:)?([\w.+-]+)@([\w-]+(?:\.[\w-]+)+)", re.ASCII)
-_URL = re.compile(r"(?:(?:https?|ftp|wss?)://)(?:www\.)?([^/?#\s:]+)(?::(\d+))?([^?#\s]*)\S*", re.IGNORECASE)
+_URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://)(?:www\.)?([^/?#\s:]+)(?::(\d+))?([^?#\s]*)\S*", re.IGNORECASE)
 _BARE = re.compile(r"(?:www\.)?((?:[a-zA-Z0-9-]+\.)+([a-zA-Z]{2,6}))(?::(\d+))?(/[^?#\s]*)?(?:[?#]\S*)?")
 _IP = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?::(\d+))?(?:/(\d+))?")
 _VERSION = re.compile(r"([vV])?(\d+(?:\.\d+)+|\d+)(?:[-.]?(alpha|beta|rc|dev)\.?(\d*))?")

@@ -20,7 +20,7 @@ _WORD = re.compile(r"[A-Za-z][a-z]*(?:'[a-z]+)?")
 _STRANGE = re.compile(r"[^A-Za-z .,?!';:-]")
 _FIRST = frozenset("(0123456789")
 _SIZED = ("tall", "long", "wide", "deep", "high", "x", "by", "×")
-_SMILEY = re.compile(r"[:;=8xX]['-]?[)(DPp/\\|oO3*]+|<3|\^_?\^|:'\(")
+_SMILEY = re.compile(r"[:;=8xX]['-]?[)(DPp/\\|oO3*]+|</?3|[oO]_+[oO]|-_+-|[Tx;]_[Tx;]|>_+<|\^_?\^|:'\(")
 # Two of a kind: `20Hz–20kHz`, `10x-100x`, `7 a.m.–3 p.m.`, `noon–1`, `M–F`.
 _SPAN = re.compile(
     r"((?:\d[\d.,]*)[A-Za-z%°]+(?=[-–]\d[\d.,]*[A-Za-z%°])|[ap]\.?m(?=\.?[-–]\d))\.?[-–](\d[\d.,]*[A-Za-z%°]*)|([a-z]+(?=–\d)|[A-Z](?=–[A-Z]$))–(\d[\w:.]*|[A-Z])"
@@ -45,6 +45,9 @@ def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) ->
     if _SMILEY.fullmatch(word):
         return Reading("", "")
     _lead, core, trail = _parts(word)
+    if trail == ")" and not (_lead or before.word) and re.fullmatch(r"\d{1,3}|[A-Za-z]", core):
+        # The mark of an item: `1) First`.
+        trail = "."
     # Only here does it matter whether a comma follows the stop.
     raw = re.sub(r"[\"')\]}]", "", trail)
     trail = _punctuation(trail)
@@ -76,14 +79,14 @@ def _sized(word: str, before: Before, ahead: Ahead) -> Reading | str | None:
         if not trail and ahead.first is None:
             return "wait"
         attached = "/" in number or number == "1" or (not match[2] and str(ahead.first).isalpha())
-        said = read_quantity(number, "", Before(), Ahead("", True))
+        said = read_quantity(number, "", before, Ahead("", True))
         return Reading(f"{said.text if isinstance(said, Reading) else number} inch{'' if attached else 'es'}", trail)
     if match := re.fullmatch(r"(\d+)'([.,;:!?)]*)", word):
         if before.lower in ("x", "by", "×") and before.earlier.isdigit():
             return Reading(f"{amount(match[1])} feet", _punctuation(match[2]))
         if match[2]:
             return None
-        inches = re.match(r"\d+(\")?", ahead.word)
+        inches = re.match(r"\d+([\"″”])?", ahead.word)
         if inches and not inches[1] and inches.end() == len(ahead.word) and not ahead.done:
             return "wait"
         if inches and inches[1]:
@@ -144,7 +147,12 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
     if (said := symbol(core)) is not None:
         return Reading(said, trail)
     if not any(c.isalnum() or greek(c) for c in core) and core not in _ALONE:
-        return Reading(" ".join(symbol(c) or "" for c in core) if len(set(core)) > 1 else "", trail)
+        return Reading(" ".join(symbol(c) or "" for c in core) if len(core) == 2 and core[0] != core[1] else "", trail)
+    if loud := re.fullmatch(r"([A-Z]+)'(S|T|VE|LL|RE|D|M)", core):
+        stem = read_word(loud[1], before, Ahead("", True)) if loud[2] == "S" else None
+        return Reading(f"{stem.text}'s" if stem else core.capitalize(), trail)
+    if several := re.fullmatch(r"([A-Za-z]+)\((e?s)", core):
+        return Reading(several[1] + several[2], trail)
     if possessive := re.fullmatch(r"(.*[A-Z0-9.]|[A-Z]+&[A-Z]+)('s|s')", core):
         owner = read_word(possessive[1], before, Ahead("", True))
         return owner and Reading(f"{owner.text}'s", trail)
@@ -166,14 +174,16 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return _joined(re.split(r"—|-{2,}|–|…|\.{3}", core), ", ", trail, before, ahead)
     if half := re.fullmatch(r"(\d+/\d+)-([A-Za-z-]+)", core):
         return _joined([half[1], half[2]], " ", trail, before, ahead)
-    if re.fullmatch(r"[^\W_][^/=]*(/[^\W_][^/=]*)+", core) and re.search(
+    if re.fullmatch(r"[$€£]\d[\d.,]*(/[$€£]\d[\d.,]*)+", core):
+        return _joined(core.split("/"), ", ", trail, before, ahead)
+    if re.fullmatch(r"[^\W_][^/=:@]*(/[^\W_][^/=@]*)+", core) and re.search(
         r"[A-Za-z]['.]?[A-Za-z]|[A-Z]/[A-Z]|[A-Z]\d", core
     ):
         # `TCP/IP` is one name, `red/green` two choices.
         shouted = all(len(piece) > 1 and piece in lexicon.SHOUTED for piece in core.split("/"))
         one = (
             core.count("/") > 1
-            or core == "and/or"
+            or {"and", "or"} & set(core.lower().split("/"))
             or re.fullmatch(r"[A-Z]{3,}/\d+|[A-Z]{2,}\d+/\d\d", core)
             or (re.fullmatch(r"[A-Z]+/[A-Z]+", core) and not shouted)
         )
@@ -186,11 +196,11 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return _joined(core.split(sign), " and " if sign == "&" else " plus ", trail, before, ahead)
     if re.search(r"\d|^[a-z]\W", core) and MATHS.fullmatch(core) and re.search(r"[+*/=<>×÷^≤≥≠≈±→]", core):
         return Reading(operators(core), trail, Kind.NUMBER if core[-1].isdigit() else Kind.PLAIN)
-    if "-" in core.strip("-") and re.fullmatch(r"[\w'.%$°]+(-[\w'.%$°]+)+", core):
+    if "-" in core.strip("-") and re.fullmatch(r"[\w'.%$°]+(:\d\d)?(-[\w'.%$°]+)+", core):
         pieces = core.split("-")
         mixed = any((piece.isupper() and len(piece) > 1) or piece[:1].isdigit() for piece in pieces)
         return _joined(pieces, " " if mixed else "-", trail, before, ahead)
-    if re.fullmatch(r"[A-Za-z]+[,;:!?][A-Za-z]+", core):
+    if re.fullmatch(r"[A-Za-z]+([,;:!?][A-Za-z]+)+", core):
         return _joined(re.split(r"(?<=[,;:!?])", core), " ", trail, before, ahead)
     if re.fullmatch(r"[A-Za-z]{2,}\.[A-Z][a-z]+", core):
         return _joined(core.replace(".", ". ").split(), " ", trail, before, ahead)
