@@ -83,7 +83,7 @@ LETTERED = frozenset(
         "EMEA IT OCR NLP ASP NYSE CDC DHS DOJ SUV RV HOA OTP SMS IBAN ISBN"
     )
 )
-SAID |= {"WWI": "World War one", "WWII": "World War two"}
+SAID |= {"WWI": "World War one", "WWII": "World War two", "FTSE": "Footsie"}
 # Capitals for emphasis.
 SHOUTED = frozenset(
     _words(
@@ -157,9 +157,11 @@ HTML_TAGS = frozenset(
         "a abbr b blockquote body br button center code dd del details div dl dt em font footer form h1 h2 h3 h4 "
         "h5 h6 head header hr html i iframe img input ins kbd label li link main mark meta nav ol option p pre q "
         "s samp script section select small span strong style sub summary sup svg table tbody td textarea tfoot "
-        "th thead title tr u ul var video audio speak break emphasis prosody"
+        "th thead title tr u ul var video audio speak break emphasis prosody phoneme say-as spell"
     )
 )
+# Marks of speech services that say something in their attributes alone; without any they are words in brackets.
+SPEECH_TAGS = frozenset(_words("emotion speed voice volume"))
 BREAKING_TAGS = frozenset(_words("br p div li ul ol tr td th h1 h2 h3 h4 h5 h6 hr table"))
 
 STATES = frozenset(

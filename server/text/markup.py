@@ -6,10 +6,10 @@ import html
 import re
 from dataclasses import dataclass, field
 
-from sled_tts.server.text.lexicon import BREAKING_TAGS, HTML_TAGS
+from sled_tts.server.text.lexicon import BREAKING_TAGS, HTML_TAGS, SPEECH_TAGS
 
-_TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9]*)(?:\s[^<>]*)?/?>")
-_OPEN_TAG = re.compile(r"<(?:!--|(?:(?<!\w<)|(?=[a-z]{2}))/?([A-Za-z][A-Za-z0-9]*)$)")
+_TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9-]*)(?:\s[^<>]*)?/?>")
+_OPEN_TAG = re.compile(r"<(?:!--|(?:(?<!\w<)|(?=[a-z]{2}))/?([A-Za-z][A-Za-z0-9-]*)$)")
 _PLACE = re.compile(r"(?<![\w<])<\|?/?([A-Za-z][\w.-]*)\|?>|(?<=[A-Za-z]{2})<([A-Z]\w+)>")
 _LINK_END = re.compile(r"\]\((?:[^()]|\([^()]*\))*\)")
 _FOOTNOTE = re.compile(r"\[\^?\d+\]")
@@ -31,8 +31,11 @@ _LATEX = (
     (r"(?<=[\w})])/", " over "), (r"(?<=[\w})])<", " is less than "), (r"(?<=[\w})])>", " is greater than "),
     (r"[{}()\\$]", " "), (r"(?<=\d)(?=[a-z])", " "),
 )  # fmt: skip
-# A figure after a dollar is money, unless another dollar closes it and no figure follows.
-_FORMULA = re.compile(r"\(?(\${1,2}[A-Za-z\\({-]|\$\$|\\[(\[]|\$\d[^$\s/]*\$[.,;:!?)]*$)")
+# A figure after a dollar is money, unless another dollar closes it or a variable follows (`$2x + 5 = 15$`).
+_FORMULA = re.compile(
+    r"\(?(\${1,2}[A-Za-z\\({-]|\$\$|\\[(\[]|\$\d[^$\s/]*\$[.,;:!?)]*$"
+    r"|\$\d+(?:\.\d+)?(?:[\\^_{]|(?![kKmMbBtT][nNmM]?(?![a-zA-Z]))[a-zA-Z]{1,2}(?![a-zA-Z])))"
+)
 _PATTERNS = tuple((re.compile(pattern), by) for pattern, by in _LATEX)
 
 
@@ -57,6 +60,11 @@ class Markup:
     def idle(self) -> bool:
         """Whether nothing is open that began in an earlier word."""
         return not (self._code or self._maths or self._skip)
+
+    @property
+    def awaited(self) -> str:
+        """What ends the tag or the address that is open, which is not said; empty without one."""
+        return self._skip
 
     def end_line(self) -> None:
         self._code, self._maths, self._skip, self._unsure = False, "", "", ""
@@ -104,7 +112,7 @@ class Markup:
         word = re.sub(r"^<((?:https?://|mailto:)[^<>]+|[^<>\s]+@[^<>\s]+)>", r"\1", word)
         word = _TAG.sub(self._tag, word)
         opened = _OPEN_TAG.search(word)
-        if opened and (opened[1] is None or opened[1].lower() in HTML_TAGS):
+        if opened and (opened[1] is None or opened[1].lower() in HTML_TAGS | SPEECH_TAGS):
             self._skip = "-->" if opened[1] is None else ">"
             self._unsure = "" if opened[1] is None else f"< {opened[1]}"
             word, rest = word[: opened.start()], word[opened.end() :]
@@ -134,7 +142,7 @@ class Markup:
 
     def _tag(self, match: re.Match[str]) -> str:
         name = match[1].lower()
-        if name not in HTML_TAGS:
+        if name not in HTML_TAGS and not (name in SPEECH_TAGS and match[0].startswith("</")):
             return match[0]
         return " " if name in BREAKING_TAGS else ""
 

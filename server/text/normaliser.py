@@ -56,6 +56,7 @@ class Normaliser:
     _block_before: bool = field(default=False, init=False)
     _line_spoke: bool = field(default=False, init=False)
     _cell: bool = field(default=False, init=False)
+    _bold: tuple[bool, bool] = field(default=(False, False), init=False)
     _ends_line: bool = field(default=False, init=False)
     _scripts: ForeignLetters = field(init=False)
 
@@ -124,6 +125,7 @@ class Normaliser:
                 yield from self._pause(".")
                 yield from self._say("Code block", ".", _Token(word, begin, end), end)
             return
+        self._bold = (word[:2] == "**" if self._line is Line.START else self._bold[0], word[-2:] == "**")
         if self._line is Line.START:
             yield from self._begin_text()
         if not any(script(c) for c in word) and any(c.isalnum() for c in word):
@@ -132,7 +134,9 @@ class Normaliser:
             self._queue.append(_Token(word, begin, end, space=space))
             yield from self._drain(Ahead("", False))
             return
-        ready = plain(self._scripts.without(word, begin))
+        # A tag's attributes are not said, and its end must not go with their letters (a pronunciation in IPA, say).
+        skipped, closing, said = word.partition(self._markup.awaited) if self._markup.awaited else ("", "", word)
+        ready = skipped + closing + plain(self._scripts.without(said, begin + len(word) - len(said)))
         verbatim = self.foreign and any(script(c) for c in word)
         for text in [word] if verbatim else ready.split():
             for part in self._markup.clean(text) if not verbatim else []:
@@ -178,7 +182,8 @@ class Normaliser:
     def _end_line(self) -> Iterator[Spoken]:
         if self._line is Line.START:
             self._block_before = True
-        elif self._line in (Line.BLOCK, Line.TABLE):
+        elif self._line in (Line.BLOCK, Line.TABLE) or all(self._bold):
+            # All of it bold is a heading, too.
             yield from self._pause(".")
             self._before = Before()
         self._markup.end_line()
