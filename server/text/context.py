@@ -55,7 +55,9 @@ class Before:
 
     def then(self, word: str, kind: Kind, ends: bool) -> Before:
         """What is before the next word, once `word` has been said."""
-        quoted = self.quoted ^ (word.count('"') % 2 == 1 and (self.quoted or not INCHES.fullmatch(word)))
+        quoted = self.quoted
+        if '"' in word and word.count('"') % 2 and (quoted or not INCHES.fullmatch(word)):
+            quoted = not quoted
         return Before(word.strip("\"'()[]{}.,;:!?"), self.word, kind, ends, quoted)
 
 

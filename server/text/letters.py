@@ -53,6 +53,8 @@ def read_short(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         return Reading(lexicon.TITLES[lower], trail[1:])
     if lower in ("a.m", "p.m") and before.kind in (Kind.TIME, Kind.NUMBER):
         return None
+    if lower == "est" and before.kind is Kind.NUMBER:
+        return _ending("estimated", trail, ahead)
     if lower in lexicon.SHORT and (lower not in ("min", "max", "al", "co", "ca", "est") or not _is_word(core, before)):
         if lower in lexicon.NEVER_ENDS:
             return Reading(lexicon.SHORT[lower], trail[1:])

@@ -10,6 +10,10 @@ from sled_tts.server.text.characters import plain
 _DASHES = frozenset("-*_=")
 _BOXES = ("[", "]", "[x]", "[X]", "[ ]", "*", "-", "_")
 
+# A shorter line ended because its writer meant it to, if what follows begins like a line of its own.
+WRAPPED = 50
+CAPITAL = re.compile(r"[\"'“‘(\[*_]*[A-Z]")
+
 
 class Line(Enum):
     """What the line has been recognised as."""

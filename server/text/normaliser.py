@@ -16,7 +16,7 @@ from sled_tts.model.errors import TokenizerError
 from sled_tts.server.text.characters import plain, script
 from sled_tts.server.text.context import Ahead, Before, Kind
 from sled_tts.server.text.foreign import ForeignLetters
-from sled_tts.server.text.lines import Line, goes_on, opened
+from sled_tts.server.text.lines import CAPITAL, WRAPPED, Line, goes_on, opened
 from sled_tts.server.text.markup import Markup
 from sled_tts.server.text.spoken import Skipped, Spoken
 from sled_tts.server.text.words import read_word, speakable
@@ -56,6 +56,8 @@ class Normaliser:
     _block_before: bool = field(default=False, init=False)
     _line_spoke: bool = field(default=False, init=False)
     _cell: bool = field(default=False, init=False)
+    _line_at: int = field(default=0, init=False)
+    _short: bool = field(default=False, init=False)
     _bold: tuple[bool, bool] = field(default=(False, False), init=False)
     _ends_line: bool = field(default=False, init=False)
     _scripts: ForeignLetters = field(init=False)
@@ -127,7 +129,7 @@ class Normaliser:
             return
         self._bold = (word[:2] == "**" if self._line is Line.START else self._bold[0], word[-2:] == "**")
         if self._line is Line.START:
-            yield from self._begin_text()
+            yield from self._begin_text(word)
         if not any(script(c) for c in word) and any(c.isalnum() for c in word):
             yield from self._scripts.take()
         if _SIMPLE.fullmatch(word) and self._markup.idle:
@@ -165,17 +167,15 @@ class Normaliser:
             self._line = Line.BLOCK
             return True
         if (line := opened(word)) is not None:
-            self._block_before = True
-            self._line = line
+            self._block_before, self._line = True, line
             return True
         if re.fullmatch(r"\d{1,3}[.)]", word):
-            self._block_before = True
-            self._line = Line.BLOCK
+            self._block_before, self._line = True, Line.BLOCK
         return False
 
-    def _begin_text(self) -> Iterator[Spoken]:
-        if self._block_before:
-            yield from self._pause(".")
+    def _begin_text(self, word: str) -> Iterator[Spoken]:
+        if self._block_before or (self._short and CAPITAL.match(word)):
+            yield from self._pause("." if self._block_before else ",")
         self._line = Line.TEXT
         self._block_before = False
 
@@ -187,6 +187,7 @@ class Normaliser:
             yield from self._pause(".")
             self._before = Before()
         self._markup.end_line()
+        self._short, self._line_at = self._at - self._line_at < WRAPPED, self._at
         self._line, self._line_spoke, self._cell = Line.START, False, False
 
     def _pause(self, mark: str) -> Iterator[Spoken]:

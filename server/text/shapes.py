@@ -35,6 +35,9 @@ def read_shape(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         names = ("degrees", "minutes", "seconds")
         said = [f"{amount(n)} {name}" for n, name in zip(match.groups()[:3], names, strict=True) if n]
         return Reading(" ".join([*said, lexicon.WINDS.get(match[4], "")]).strip(), trail)
+    per = re.fullmatch(rf"({NUMBER})/([a-zA-Z]+(?:\^[23])?)", core)
+    if per and (unit := measures.PER.get(per[2]) or measures.UNITS.get(per[2], ("",))[0]):
+        return Reading(f"{amount(per[1])} per {unit}", trail)
     if match := re.fullmatch(r"(\d+)-(\d+)/(\d+)", core):
         part = fraction(int(match[2]), int(match[3]))
         return Reading(f"{amount(match[1])} and {f'a {part[4:]}' if part[:4] == 'one ' else part}", trail, Kind.NUMBER)

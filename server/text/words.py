@@ -19,6 +19,7 @@ _SPLIT = re.compile(r"""^(["'(\[{]*)(.*?)([.,!?;:"')\]}…]*)$""", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z][a-z]*(?:'[a-z]+)?")
 _STRANGE = re.compile(r"[^A-Za-z .,?!';:-]")
 _FIRST = frozenset("(0123456789")
+_KEYS = {"#": "pound", "*": "star"}
 _SIZED = ("tall", "long", "wide", "deep", "high", "x", "by", "×")
 _SMILEY = re.compile(r"[:;=8xX]['-]?[)(DPp/\\|oO3*]+|</?3|[oO]_+[oO]|-_+-|[Tx;]_[Tx;]|>_+<|\^_?\^|:'\(")
 # Two of a kind: `20Hz–20kHz`, `10x-100x`, `7 a.m.–3 p.m.`, `noon–1`, `M–F`.
@@ -36,9 +37,10 @@ _COMPARED = re.compile(r"([~≈≤≥±↑↓▲▼]|[<>]=?)([-+]?[\d.$€£¥].
 
 def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) -> Reading | None:
     """How `word` is said, in plain characters; None when what follows it decides and is not there yet."""
-    if _WORD.fullmatch(word) and not word.isupper() and not code and not {word, word.lower()} & _MARKED:
-        scaled = before.kind is Kind.NUMBER and word.lower() in measures.SCALE_WORDS
-        return Reading(word, "", Kind.NUMBER if scaled else Kind.PLAIN)
+    if not code and _ordinary(word):
+        if before.kind is Kind.NUMBER and word.lower() in measures.SCALE_WORDS:
+            return Reading(word, "", Kind.NUMBER)
+        return Reading(word, "")
     sized = _sized(word, before, ahead) if word[:1] in _FIRST and not code else None
     if sized is not None:
         return sized if isinstance(sized, Reading) else None
@@ -60,6 +62,8 @@ def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) ->
         return replace(short, trail=_punctuation(short.trail))
     if short == "wait":
         return None
+    if _ordinary(core):
+        return Reading(core, trail)
     for rule in (read_address, read_serial, read_quantity):
         found = rule(core, trail, before, ahead)
         if found == "wait":
@@ -94,6 +98,11 @@ def _sized(word: str, before: Before, ahead: Ahead) -> Reading | str | None:
         sized = ahead.among(_SIZED) if not inches else False
         return "wait" if sized is None else Reading(f"{amount(match[1])} feet", "", Kind.NUMBER) if sized else None
     return None
+
+
+def _ordinary(word: str) -> bool:
+    """Whether no rule is about it."""
+    return bool(_WORD.fullmatch(word)) and not (word.isupper() or word in _MARKED or word.lower() in _MARKED)
 
 
 def speakable(text: str) -> str:
@@ -140,6 +149,10 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
             return Reading("-", "")
     if core in "→➜" and not before.word:
         return Reading("", trail)
+    if core in _KEYS and before.lower in ("press", "hit", "dial", "or", "then"):
+        return Reading(_KEYS[core], trail)
+    if re.fullmatch(r"d[a-z]/d[a-z]", core):
+        return _joined(core.split("/"), " over ", trail, before, ahead)
     if core in "↑↓▲▼":
         if ahead.first is None:
             return None
