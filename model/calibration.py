@@ -1,8 +1,8 @@
-"""What brings a voice that a network imitates nearer to its recording: a scale and a shift of the latents it writes.
+"""What brings a voice that a network imitates nearer to its recording: a linear map of the latents it writes.
 
-A small network leans towards the voices that it was trained on most. Mean and spread of its latents over some sentences
-show by how much; undone before the codec's decoder, the rest of the voice follows. What the network reads back stays
-its own: corrected feedback made words worse (docs/decisions/0011-calibrated-voices.md).
+A small network leans towards the voices that it was trained on most. Mean and covariance of its latents over some
+sentences show by how much; undone before the codec's decoder, the rest of the voice follows. What the network reads
+back stays its own: corrected feedback made words worse (docs/decisions/0011-calibrated-voices.md).
 """
 
 from __future__ import annotations
@@ -15,39 +15,46 @@ import numpy.typing as npt
 from sled_tts.model.errors import ModelError
 
 Float32 = npt.NDArray[np.float32]
+_Float64 = npt.NDArray[np.float64]
+
+# Of how a calibration is found; what is kept of another method is found anew.
+METHOD = "transport"
 
 # Frames this much quieter than the mean say nothing about a voice.
 _QUIETEST = 0.03
 # Fewer frames say more about the words than about the voice.
 LEAST_FRAMES = 50
-_SCALES = (0.6, 1.7)
+# Of the recording's mean variance: what is added in every direction, so that few frames invent no directions.
+_RIDGE = 0.05
+_STRETCH = (0.4, 2.5)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Codec latents `[S, D]` of a voice become `latents * scale + shift`; both are `[D]`, fp32."""
+    """Codec latents `[S, D]` of a voice become `latents @ turn.T + shift`: `turn [D, D]`, `shift [D]`, fp32."""
 
-    scale: Float32 = field(repr=False)
+    turn: Float32 = field(repr=False)
     shift: Float32 = field(repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("scale", "shift"):
+        size = self.shift.size
+        for name, shape in (("turn", (size, size)), ("shift", (size,))):
             value = getattr(self, name)
-            if value.dtype != np.float32 or value.ndim != 1 or value.shape != self.scale.shape:
-                raise ValueError(f"{name} of a calibration must be float32 [D], got {value.dtype} {value.shape}")
+            if value.dtype != np.float32 or value.shape != shape:
+                raise ValueError(f"{name} of a calibration must be float32 {shape}, got {value.dtype} {value.shape}")
             if not np.isfinite(value).all():
                 raise ValueError(f"{name} of a calibration is not finite")
 
     def stacked(self) -> Float32:
-        """Scale and shift, `[2, D]`."""
-        return np.stack([self.scale, self.shift])
+        """The rows of `turn`, and below them `shift`, `[D + 1, D]`."""
+        return np.concatenate([self.turn, self.shift[None]])
 
     @classmethod
     def unstacked(cls, values: Float32) -> Calibration:
-        """The inverse. Raises ValueError for anything but finite fp32 `[2, D]`."""
-        if values.ndim != 2 or len(values) != 2:
-            raise ValueError(f"a calibration must be [2, D], got {values.shape}")
-        return cls(values[0], values[1])
+        """The inverse. Raises ValueError for anything but finite fp32 `[D + 1, D]`."""
+        if values.ndim != 2 or len(values) != values.shape[1] + 1:
+            raise ValueError(f"a calibration must be [D + 1, D], got {values.shape}")
+        return cls(np.ascontiguousarray(values[:-1]), values[-1])
 
 
 def voiced_frames(latents: Float32, wave: Float32) -> Float32:
@@ -59,14 +66,33 @@ def voiced_frames(latents: Float32, wave: Float32) -> Float32:
 
 
 def match(written: Float32, recorded: Float32) -> Calibration:
-    """What gives the latents that a network has `written [S, D]` the mean and the spread of those `recorded [P, D]`.
+    """What gives the latents that a network has `written [S, D]` mean and covariance of those `recorded [P, D]`, moving
+    them as little as can be: the optimal transport between two Gaussians (Takatsu, "Wasserstein geometry of Gaussian
+    measures", 2011; for colours Pitié and Kokaram, "The linear Monge-Kantorovitch linear colour mapping", 2007).
 
-    ModelError when either is too short to tell. Spreads are brought together by at most a factor of 1.7.
+    ModelError when either is too short to tell. No direction is stretched by more than a factor of 2.5.
     """
     shortest = min(len(written), len(recorded))
     if shortest < LEAST_FRAMES:
         raise ModelError(f"{shortest} frames of speech are too few to know a voice by, {LEAST_FRAMES} are needed")
-    spread = recorded.std(axis=0) / np.maximum(written.std(axis=0), 1e-6)
-    scale = np.clip(spread, *_SCALES).astype(np.float32)
-    shift = recorded.mean(axis=0) - scale * written.mean(axis=0)
-    return Calibration(scale, shift.astype(np.float32))
+    theirs, wanted = written.astype(np.float64), recorded.astype(np.float64)
+    ridge = np.eye(wanted.shape[1]) * (_RIDGE * wanted.var(axis=0).mean() + 1e-9)
+    source, target = _covariance(theirs) + ridge, _covariance(wanted) + ridge
+    root, inverse = _power(source, 0.5), _power(source, -0.5)
+    turn = inverse @ _power(root @ target @ root, 0.5) @ inverse
+    # Symmetric, so its eigenvalues are what directions are stretched by.
+    stretch, directions = np.linalg.eigh(turn)
+    turn = (directions * np.clip(stretch, *_STRETCH)) @ directions.T
+    shift = wanted.mean(axis=0) - turn @ theirs.mean(axis=0)
+    return Calibration(turn.astype(np.float32), shift.astype(np.float32))
+
+
+def _covariance(values: _Float64) -> _Float64:
+    centred = values - values.mean(axis=0)
+    return np.asarray(centred.T @ centred / len(values))
+
+
+def _power(matrix: _Float64, exponent: float) -> _Float64:
+    """Of a symmetric matrix without negative eigenvalues but for rounding."""
+    values, directions = np.linalg.eigh(matrix)
+    return np.asarray((directions * np.maximum(values, 1e-12) ** exponent) @ directions.T)

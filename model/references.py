@@ -21,6 +21,12 @@ _SENTENCES = (
     "Nobody could measure how much water was left.",
     "The young judge asked him why he had just arrived.",
     "Our neighbour's dog chases birds for pure joy.",
+    "A huge crowd watched the ship leave the harbour.",
+    "Please pass the sugar and the fresh white cheese.",
+    "He found both of these coins under the floor.",
+    "Few people travel so far north in such weather.",
+    "My father usually bought good apples on Thursday.",
+    "The thin boy laughed, then ran across the wide road.",
 )
 
 
@@ -68,7 +74,7 @@ def encode_recording(bundle: ModelBundle, wave: Float32) -> Tensor:
 def calibrate(bundle: ModelBundle, recorded: Float32, text: str, *, cfg_scale: float = 2.0) -> Calibration:
     """Listen to what the network makes of a voice, and return what brings it nearer; the same for the same voice.
 
-    `recorded [S, D]` are codec latents of a recording that says `text`. Blocking: some sentences are spoken, about 17
+    `recorded [S, D]` are codec latents of a recording that says `text`. Blocking: some sentences are spoken, about 33
     seconds of speech. ModelError when too little is said to tell, or when the recording leaves no room for a sentence.
     """
     prompt = torch.from_numpy(recorded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sled_tts.model.calibration import METHOD
 from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.tuning import ThreadChoice
 from sled_tts.model.voices import codec_fingerprint, network_fingerprint
@@ -108,7 +109,7 @@ class Voicebox:
         if bundle.extras.melody is not None:
             self.speaker = replace(self.speaker, register=self.hearing.register)
         if bundle.extras.calibrate_voices:
-            network = f"{network_fingerprint(bundle.sled)}-{codec}-{bundle.extras.noise_scale:g}"
+            network = f"{network_fingerprint(bundle.sled)}-{codec}-{bundle.extras.noise_scale:g}-{METHOD}"
             self.speaker = replace(self.speaker, network=network, calibrate=self.hearing.calibrate)
 
     @property

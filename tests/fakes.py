@@ -162,7 +162,8 @@ def calibration(seed: int) -> Calibration:
     """One that is heard."""
     rng = np.random.default_rng(seed)
     width = TINY["vae_embed_dim"]
-    return Calibration(rng.uniform(0.6, 1.7, width).astype(np.float32), rng.normal(0.0, 0.5, width).astype(np.float32))
+    turn = np.diag(rng.uniform(0.6, 1.7, width)) + rng.normal(0.0, 0.1, (width, width))
+    return Calibration(turn.astype(np.float32), rng.normal(0.0, 0.5, width).astype(np.float32))
 
 
 def melody() -> Melody:

@@ -25,14 +25,16 @@ class EngineState:
     """`latents [slots, positions, D]` are normalised, the prompt's first, `filled` of them valid a slot.
 
     Slot s owns cache rows 2s (conditional) and 2s + 1 (guidance); the last cache row absorbs padding.
-    `spread`, `centre` `[slots, D]` turn a slot's latents into the codec's: `latents * spread + centre`.
+    `turn [slots, D, D]`, `centre [slots, D]` make a slot's latents the codec's: `turn @ latents + centre`; without a
+    calibration (`turned`) no dimension depends on another.
     `blocks[i] [slots, NOISE_BLOCK, 3W]` and `final [slots, NOISE_BLOCK, 2W]` hold modulation, `used` of it spent.
     """
 
     cache: KVCache
     latents: Tensor
-    spread: Tensor
+    turn: Tensor
     centre: Tensor
+    turned: list[bool]
     blocks: list[Tensor]
     final: Tensor
     scale: Tensor
@@ -64,8 +66,9 @@ class EngineState:
         return cls(
             cache=KVCache([cache_layer() for _ in layers], [cache_layer() for _ in layers], [0] * rows),
             latents=torch.zeros(slots, positions, config.latent_dim, device=device),
-            spread=torch.ones(slots, config.latent_dim, device=device),
+            turn=torch.zeros(slots, config.latent_dim, config.latent_dim, device=device),
             centre=torch.zeros(slots, config.latent_dim, device=device),
+            turned=[False] * slots,
             blocks=[block(3 * width) for _ in range(config.generator.depth)],
             final=block(2 * width),
             scale=torch.ones(slots, device=device),
@@ -88,15 +91,21 @@ class EngineState:
         return kv + 4 * positions * config.latent_dim + noise
 
     def relate(self, slot: int, mean: Tensor, std: Tensor, correction: Tensor | None) -> None:
-        """Say how a slot's latents become the codec's: by `mean`, `std` `[D]`, then by scale and shift, `[2, D]`."""
+        """Say how a slot's latents become the codec's: by `mean`, `std` `[D]`, then by a calibration `[D + 1, D]`."""
+        self.turned[slot] = correction is not None
         if correction is None:
-            self.spread[slot], self.centre[slot] = std, mean
+            self.turn[slot], self.centre[slot] = torch.diag(std), mean
         else:
-            self.spread[slot], self.centre[slot] = std * correction[0], mean * correction[0] + correction[1]
+            turn, shift = correction[:-1], correction[-1]
+            self.turn[slot], self.centre[slot] = turn * std, turn @ mean + shift
 
     def for_codec(self, slot: int, start: int, count: int) -> Tensor:
-        """Frames `[start, start + count)` of a slot as codec latents `[count, D]`."""
-        return self.latents[slot, start : start + count] * self.spread[slot] + self.centre[slot]
+        """Frames `[start, start + count)` of a slot as codec latents `[count, D]`, the same bits in any `count`."""
+        latents, turn = self.latents[slot, start : start + count], self.turn[slot]
+        if not self.turned[slot]:
+            return latents * turn.diagonal() + self.centre[slot]
+        # A product of matrices may add in another order when there are more rows.
+        return (latents[:, None] * turn).sum(dim=-1) + self.centre[slot]
 
     @property
     def padding_row(self) -> int:

@@ -2,7 +2,7 @@
 
 `<folder>/<id>/` holds `voice.json`, `recording.safetensors` (`pcm [N]`, mono fp32), for each codec that has been asked
 for `prompt-<codec>.safetensors` (`latents [S, D]`, fp32), and for each network that is corrected in this voice
-`calibration-<network>.safetensors` (`correction [2, D]`, fp32). A voice appears and disappears by one rename of its
+`calibration-<network>.safetensors` (`correction [D + 1, D]`, fp32). A voice appears and disappears by one rename of its
 folder and changes by one replace of `voice.json`, so that a reader never sees half of it. Writers take a file lock.
 """
 
@@ -123,7 +123,7 @@ class VoiceFolder:
         return self._kept(kept, "register", lambda: listen(_recording(place), entry.rate))
 
     def correction(self, entry: VoiceEntry, network: str, listen: Callable[[], Float32]) -> Float32:
-        """Scale and shift `[2, D]` for a network that speaks like this voice; found, and kept, the first time."""
+        """A calibration `[D + 1, D]` for a network that speaks like this voice; found, and kept, the first time."""
         return self._kept(self._place(entry.id) / f"calibration-{network}.safetensors", "correction", listen)
 
     def _kept(self, kept: Path, key: str, make: Callable[[], Float32]) -> Float32:

@@ -15,24 +15,48 @@ from sled_tts.model.quantization import Precision
 from sled_tts.model.references import calibrate
 
 
-def drawn(frames: int, mean: float, spread: float, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(mean, spread, (frames, 3)).astype(np.float32)
+def drawn(frames: int, mean: float, spread: float, seed: int, mixed: float = 0.0) -> np.ndarray:
+    """Independent dimensions, or each `mixed` with all."""
+    values = np.random.default_rng(seed).normal(0.0, spread, (frames, 3))
+    return np.asarray(mean + values + mixed * values.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-def test_mean_and_spread_become_the_recordings() -> None:
-    written, recorded = drawn(400, 2.0, 1.0, 0), drawn(300, -1.0, 1.3, 1)
-    found = match(written, recorded)
-    corrected = written * found.scale + found.shift
+def applied(found: Calibration, latents: np.ndarray) -> np.ndarray:
+    return np.asarray(latents @ found.turn.T + found.shift)
+
+
+def test_mean_and_covariance_become_the_recordings() -> None:
+    written, recorded = drawn(400, 2.0, 1.0, 0), drawn(300, -1.0, 1.1, 1, mixed=0.25)
+    corrected = applied(match(written, recorded), written)
     np.testing.assert_allclose(corrected.mean(axis=0), recorded.mean(axis=0), atol=1e-4)
-    np.testing.assert_allclose(corrected.std(axis=0), recorded.std(axis=0), rtol=1e-4)
+    # But for the ridge.
+    np.testing.assert_allclose(np.cov(corrected.T), np.cov(recorded.T), rtol=0.05, atol=0.05)
+    assert np.cov(recorded.T)[0, 1] > 0.5 > abs(np.cov(written.T)[0, 1])
 
 
-@pytest.mark.parametrize(("spread", "scale"), [(9.0, 1.7), (0.01, 0.6)])
-def test_spreads_far_apart_are_brought_together_in_part(spread: float, scale: float) -> None:
+def test_what_is_as_recorded_stays_as_it_is() -> None:
+    """Of all maps that give mean and covariance, the one that moves least."""
+    same = drawn(400, 1.0, 0.7, 0, mixed=0.5)
+    found = match(same, same)
+    np.testing.assert_allclose(found.turn, np.eye(3), atol=1e-4)
+    np.testing.assert_allclose(found.shift, 0.0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("spread", "stretch"), [(9.0, 2.5), (0.01, 0.4)])
+def test_spreads_far_apart_are_brought_together_in_part(spread: float, stretch: float) -> None:
     written, recorded = drawn(400, 0.0, 1.0, 0), drawn(400, 5.0, spread, 1)
     found = match(written, recorded)
-    np.testing.assert_allclose(found.scale, scale)
-    np.testing.assert_allclose((written * found.scale + found.shift).mean(axis=0), recorded.mean(axis=0), atol=1e-3)
+    np.testing.assert_allclose(np.linalg.eigvalsh(found.turn), stretch, rtol=1e-5)
+    np.testing.assert_allclose(applied(found, written).mean(axis=0), recorded.mean(axis=0), atol=1e-3)
+
+
+def test_directions_that_few_frames_do_not_show_are_not_invented() -> None:
+    """Fewer frames than dimensions have no variance in most directions."""
+    rng = np.random.default_rng(0)
+    written, recorded = (rng.normal(0.0, 1.0, (LEAST_FRAMES, 80)).astype(np.float32) for _ in range(2))
+    stretch = np.linalg.eigvalsh(match(written, recorded).turn)
+    assert stretch.min() >= 0.4 - 1e-4
+    assert stretch.max() <= 2.5 + 1e-4
 
 
 def test_a_network_that_always_writes_the_same_is_not_divided_by_zero() -> None:
@@ -57,11 +81,13 @@ def test_a_calibration_travels_as_one_array_and_is_checked() -> None:
     again = Calibration.unstacked(found.stacked())
     assert np.array_equal(again.stacked(), found.stacked())
     fine = np.ones(3, np.float32)
-    for values in (np.ones((3, 4), np.float32), np.ones(4, np.float32), np.ones((2, 4)), np.full((2, 4), np.nan, "f4")):
+    for values in (np.ones((4, 4), "f4"), np.ones((2, 4), "f4"), np.ones(4, "f4"), np.full((5, 4), np.nan, "f4")):
         with pytest.raises(ValueError, match="calibration"):
             Calibration.unstacked(values)
-    with pytest.raises(ValueError, match="shift of a calibration"):
-        Calibration(fine, np.ones(4, np.float32))
+    with pytest.raises(ValueError, match="turn of a calibration"):
+        Calibration(np.ones((3, 4), np.float32), fine)
+    with pytest.raises(ValueError, match=r"turn of a calibration.*float64"):
+        Calibration(np.eye(3), fine)
 
 
 def test_the_built_in_voice_is_listened_to_and_brought_nearer_to_another_one() -> None:
@@ -70,7 +96,8 @@ def test_the_built_in_voice_is_listened_to_and_brought_nearer_to_another_one() -
     voice = bundle.extras.voices[0]
     given = voice.latents.float().numpy()
     found = calibrate(bundle, given, voice.text)
-    assert found.scale.shape == (bundle.codec.config.dimension,)
+    dimension = bundle.codec.config.dimension
+    assert found.turn.shape == (dimension, dimension)
     assert np.array_equal(found.stacked(), calibrate(bundle, given, voice.text).stacked())
     # The same speech, each latent moved: so far must it be moved back.
     moved = calibrate(bundle, given + np.float32(0.02), voice.text)
@@ -83,8 +110,8 @@ def test_a_network_in_half_precision_is_listened_to_as_well() -> None:
     voice = bundle.extras.voices[0]
     given = voice.latents.float().numpy()
     exact, found = calibrate(bundle, given, voice.text), calibrate(half, given, voice.text)
-    assert found.scale.dtype == np.float32
-    np.testing.assert_allclose(found.scale, exact.scale, atol=0.3)
+    assert found.turn.dtype == np.float32
+    np.testing.assert_allclose(found.turn, exact.turn, atol=0.3)
 
 
 def test_a_packed_network_without_its_first_weights_is_listened_to_as_well() -> None:

@@ -142,10 +142,10 @@ def oracle(case: Case) -> tuple[Float32, FinishReason, float]:
     latents = spoken * owner._std + owner._mean
     before = torch.zeros(0, latents.shape[1]) if request.prompt is None else torch.from_numpy(request.prompt.latents)
     if (found := case.calibration) is not None:
-        scale, shift = torch.from_numpy(found.stacked())
-        latents = latents * scale + shift
+        turn, shift = torch.from_numpy(found.turn), torch.from_numpy(found.shift)
+        latents = latents @ turn.T + shift
         # A block is decoded as it was recorded; a prompt that opens the text, as what follows is.
-        before = before if case.told else before * scale + shift
+        before = before if case.told else before @ turn.T + shift
     if not frames:
         pcm = np.zeros(0, np.float32)
     else:

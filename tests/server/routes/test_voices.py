@@ -88,7 +88,7 @@ def expected(
     steps = naive.synthesise(ids, noise, 2.0, n=n, m=m, prompt=prompt, prompt_ids=told)
     said = bundle.denormalise(steps.latents.float())
     if calibration is not None:
-        said = said * torch.from_numpy(calibration.scale) + torch.from_numpy(calibration.shift)
+        said = said @ torch.from_numpy(calibration.turn).T + torch.from_numpy(calibration.shift)
     whole = torch.cat([torch.from_numpy(latents), said])
     hop = bundle.codec.config.hop_length
     pcm: np.ndarray = bundle.codec.decode(whole[None])[0].numpy()[len(latents) * hop :]

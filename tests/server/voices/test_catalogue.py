@@ -51,7 +51,7 @@ class Model:
             self.listened += 1
             if self.fails:
                 raise ModelError("too few frames")
-            return Calibration(np.full(2, self.listened, np.float32), spoken.latents[0])
+            return Calibration(np.eye(2, dtype=np.float32) * self.listened, spoken.latents[0])
 
         self.fails = False
         self.speaker = replace(self.speaker, network=network, calibrate=listen)
@@ -143,7 +143,7 @@ def test_a_clone_is_calibrated_once_a_network_and_kept(folder: VoiceFolder) -> N
     _, prompt = catalogue.prompt("Anna", "one")
     assert prompt is not None
     assert prompt.calibration is not None
-    assert prompt.calibration.scale.tolist() == [1.0, 1.0]
+    assert prompt.calibration.turn.tolist() == [[1.0, 0.0], [0.0, 1.0]]
     assert np.array_equal(prompt.calibration.shift, prompt.latents[0])
     for name, model in (("Anna", "plain"), ("kim", "one")):
         _, other = catalogue.prompt(name, model)
@@ -179,7 +179,7 @@ def test_a_voice_that_cannot_be_calibrated_speaks_without(folder: VoiceFolder) -
 def test_a_spoilt_calibration_does_not_silence_a_voice(folder: VoiceFolder, harm: str) -> None:
     VoiceCatalogue([Model("m", "c").calibrated("net").speaker], folder).add(NEW)
     (kept,) = folder.path.glob("*/calibration-net.safetensors")
-    kept.write_bytes(b"no tensors" if harm == "garbage" else save({"correction": np.ones((3, 2), np.float32)}))
+    kept.write_bytes(b"no tensors" if harm == "garbage" else save({"correction": np.ones((2, 2), np.float32)}))
     model = Model("m", "c").calibrated("net")
     _, prompt = VoiceCatalogue([model.speaker], VoiceFolder(folder.path)).prompt("Anna", "m")
     assert prompt is not None
