@@ -32,6 +32,15 @@ async def missing_version(rest: str = "") -> None:
     raise NotFoundError(f"the base URL should end in /v1{f' (asked for {rest})' if rest else ''}", param="path")
 
 
+@router.get("/v1/stream")
+@router.get("/tts/websocket")
+@router.get("/v1/text-to-speech/{voice}/stream-input")
+@router.get("/v1/text-to-speech/{voice}/multi-stream-input")
+async def no_upgrade(voice: str = "") -> None:
+    """Opened in a browser, or by a client that was given http:// for ws://."""
+    raise NotFoundError("this is a WebSocket: its URL begins with ws:// or wss://", param="path")
+
+
 @router.websocket("/{rest:path}")
 async def no_socket(socket: WebSocket, rest: str) -> None:
     """Otherwise the handshake would be answered with an empty 403, which reads like a wrong key."""
