@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 # A number with a mark that is inches unless it closes a quotation.
-INCHES = re.compile(r"\(?(\d+(?:\.\d+)?|\d+/\d+)\"([.,;:!?)]*)")
+INCHES = re.compile(r"\(?(\d+(?:\.\d+)?(?:[x×]\d+(?:\.\d+)?)?|\d+/\d+)\"([.,;:!?)]*)")
 _EDGES = "\"'()[]{}*_`,.;:!?"
 
 
@@ -83,3 +83,14 @@ class Ahead:
         if self.done:
             return core in words
         return None if any(word.startswith(core) for word in words) else False
+
+
+def punctuation(trail: str) -> str:
+    """What the voice knows of it: one mark, the strongest."""
+    if "..." in trail:
+        trail = trail.replace("...", ".")
+    trail = re.sub(r"\.(?=[,;:])", "", trail)
+    for marks in ("?", "!", ".", ";", ":", ","):
+        if marks in trail:
+            return marks
+    return ""

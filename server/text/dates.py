@@ -43,7 +43,8 @@ def read_date(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
     dated = before.lower in ("on", "by", "until", "since", "before", "after")
     # Nobody counts in these parts, but in sixteenths.
     dated = dated or (before.lower in _BESIDE and _day_only(match))
-    dated = dated or (core[0] == "0" and bool(match))
+    earlier = re.fullmatch(r"(\d\d?)/(\d\d?)", before.earlier)
+    dated = dated or (core[0] == "0" and bool(match)) or (before.lower in _BESIDE and _day_only(earlier))
     if match and core != "9/11" and dated:
         return Reading(f"{lexicon.MONTHS[int(match[1]) - 1]} {ordinal(int(match[2]))}", trail, Kind.MONTH_DAY)
     match = re.fullmatch(r"(0?[1-9]|[12]\d|3[01])-([A-Z][a-z]{2,8})-((?:19|20)?\d\d)", core)

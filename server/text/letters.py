@@ -34,7 +34,8 @@ def read_short(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         if core == "St" and not trail and (ahead.first is None or ahead.first.isupper()):
             return Reading("Saint", "") if ahead.first else "wait"
         return None
-    counted = before.kind is not Kind.NUMBER if lower in ("max", "min") else lower != "c" or core == "c"
+    lowest = lower in ("max", "min") and before.kind is not Kind.NUMBER and (core.islower() or not before.word)
+    counted = lowest if lower in ("max", "min") else lower != "c" or core == "c"
     if lower in lexicon.COUNTED and trail == "." and counted:
         if ahead.first is None:
             return "wait"
@@ -51,6 +52,8 @@ def read_short(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         return _ending("drive" if lower == "dr" else "fort", trail, ahead)
     if lower in lexicon.TITLES and core[0].isupper():
         return Reading(lexicon.TITLES[lower], trail[1:])
+    if lowest:
+        return _ending("maximum" if lower == "max" else "minimum", trail, ahead)
     if lower in ("a.m", "p.m") and before.kind in (Kind.TIME, Kind.NUMBER):
         return None
     if lower == "est" and before.kind is Kind.NUMBER:

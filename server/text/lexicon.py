@@ -106,10 +106,9 @@ REGNAL = frozenset(
     )
 )
 WINDS = {"N": "north", "S": "south", "E": "east", "W": "west"}
-# Around a mark: `rated 8/10`.
-RATED = frozenset(
-    _words("rate rated rating rates score scored scoring scores gave give gives grade graded got get gets")
-)
+# Before a mark: `rated 8/10`; or before what it is given to: `give it 8/10`.
+RATED = frozenset(_words("rate rated rating rates score scored scoring scores grade graded"))
+GIVEN = RATED | frozenset(_words("give gives gave"))
 # Before one of some: `page 3/10`.
 PARTED = frozenset(_words("part page step day slide chapter lesson question episode week round"))
 # Before a name that ends in a letter: `seat 14A`.

@@ -14,7 +14,10 @@ _PLACE = re.compile(r"(?<![\w<])<\|?/?([A-Za-z][\w.-]*)\|?>|(?<=[A-Za-z]{2})<([A
 _LINK_END = re.compile(r"\]\((?:[^()]|\([^()]*\))*\)")
 _FOOTNOTE = re.compile(r"\[\^?\d+\]")
 _LATEX = (
-    (r"\\(sum|int|prod)(?:\\limits)?_\{?([^{}^]+)\}?\^(?:\{([^{}]+)\}|(\\\w+|.))", r" \\\1 from \2 to \3\4 of "),
+    (r"\\limits", ""), (r"\^\{?\\circ\}?", " degrees "), (r"\\math\w+|\\operatorname|\\[clv]?dots|\\\\", " "),
+    (r"\\lim_\{?", " limit as "), (r"\\lim\b", " limit "), (r"\\(sin|cos)\b", r" \1e "), (r"\\tan\b", " tangent "),
+    (r"\\%", " percent "),
+    (r"\\(sum|int|prod)_\{?([^{}^]+)\}?\^(?:\{([^{}]+)\}|(\\\w+|.))", r" \\\1 from \2 to \3\4 of "),
     (r"\\prod\b", " product "), (r"\\sum from", " sum from"), (r"\\int from", " integral from"),
     (r"\\(?:boxed|vec|hat|bar|overline|underline|boldsymbol)", ""), (r"(?<![\w})])-(?=[\w\\])", " minus "),
     (r"\\[dt]?frac\{", ""), (r"\}\{", " over "), (r"\\sqrt\{?", " square root of "), (r"\\(?:times|cdot)", " times "),
@@ -23,8 +26,6 @@ _LATEX = (
     (r"\\(?:infty)", " infinity "), (r"\\sum", " sum of "), (r"\\int", " integral of "),
     (r"\\(?:right|to)arrow|\\to\b", " to "),
     (r"\\(?:left|right|text|mathrm|mathbf|quad|displaystyle|,|;|!)", ""), (r"\\([A-Za-z]+)", r" \1 "),
-    (r"\^\{?\\circ\}?", " degrees "), (r"\\math\w+|\\operatorname|\\limits|\\d?dots|\\\\", " "),
-    (r"\\lim\b", " limit "), (r"\\(sin|cos)\b", r" \1e "), (r"\\tan\b", " tangent "), (r"\\%", " percent "),
     (r"^\s*-(?=\w|$)", " minus "), (r"^\+$", " plus "),
     (r"\^\{?2\}?(?!\d)", " squared "), (r"\^\{?3\}?(?!\d)", " cubed "), (r"\^\{?", " to the "), (r"_\{?", " sub "),
     (r"(?<=[\w})])\s*=\s*", " equals "), (r"(?<=[\w})])\+", " plus "), (r"(?<=[\w})])-", " minus "),

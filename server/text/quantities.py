@@ -67,6 +67,9 @@ def _special(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | s
     if core in ("x", "X", "×", "*", "·", "/", "-", "–") and before.kind is Kind.NUMBER:
         if ahead.first is None:
             return "wait"
+        years = re.fullmatch(r"(19|20)\d\d", before.word) and re.fullmatch(r"(19|20)\d\d", ahead.core)
+        if core in "-–" and years and ahead.done:
+            return Reading("to", "", Kind.NUMBER)
         if core in "-–" and re.fullmatch(r"\d[\d:]*[ap]?", ahead.core) and not ahead.done:
             return "wait"
         if core in "-–" and re.fullmatch(r"\d[\d:]*[ap]\.?m", ahead.core):

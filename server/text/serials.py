@@ -14,7 +14,7 @@ _MASKED = re.compile(r"(?:[xX*]{2,}-?)+(\d{2,6})")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MAC = re.compile(r"[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}", re.IGNORECASE)
 _IPV6 = re.compile(r"(?=.*\d)(?=.*(?:::|[a-fA-F]))[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}")
-_HASH = re.compile(r"(?=(?:.*\d){2})(?=(?:.*[a-f]){2})[0-9a-f]{7,64}")
+_HASH = re.compile(r"(?=.*(?:\d.*[a-f].*\d|[a-f].*\d.*[a-f]))[0-9a-f]{7,64}")
 _COLOUR = re.compile(r"#(?:[0-9a-fA-F]{6}|([0-9a-fA-F])\1\1)")
 _ATOM = re.compile(r"([A-Z][a-z]?)(\d{0,2})")
 _NUMBERED = re.compile(r"(?=.*\d{4})(?=.*[A-Z])(?:[A-Z]+|\d+)(?:-(?:[A-Z]+|\d+))*")
@@ -49,6 +49,8 @@ def _coded(number: str, before: Before) -> bool:
         return bool(re.fullmatch(r"[2-8]11|911|988|999|112", number))
     if len(number) < 3 or (len(number) == 4 and number[:2] in ("19", "20")):
         return False
+    if before.lower == "is" and before.earlier.lower() == "number" and len(number) > 5 and number[-3:] != "000":
+        return True
     linked = before.lower in _LINKS and before.earlier.lower() in lexicon.CODED | lexicon.NUMBERED
     return linked or before.lower in lexicon.CODED
 

@@ -45,7 +45,7 @@ def read_shape(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         return Reading("twenty-four seven, three sixty-five", trail)
     if core in lexicon.WINDS and before.word[-1:] in "°\"'" and before.word[:1].isdigit():
         return Reading(lexicon.WINDS[core], trail)
-    if match := re.fullmatch(r"(\d+)([\"'])x(\d+)(?:[\"']|(?=$))", core):
+    if match := re.fullmatch(rf"({NUMBER})([\"'])[x×]({NUMBER})(?:[\"']|(?=$))", core):
         return Reading(f"{amount(match[1])} by {amount(match[3])} {'inches' if match[2] != chr(39) else 'feet'}", trail)
     if match := re.fullmatch(rf"({NUMBER})[xX]/([a-z]+)", core):
         return Reading(f"{amount(match[1])} times per {measures.PER.get(match[2], match[2])}", trail)
@@ -73,7 +73,9 @@ def _out_of(part: str, whole: str, before: Before, ahead: Ahead) -> Reading | st
         return Reading(f"{cardinal(above)} of {cardinal(below)}", "", Kind.NUMBER)
     if below not in (5, 10, 100) and above != below:
         return None
-    rated = above == below > 1 or before.lower in lexicon.RATED or before.earlier.lower() in lexicon.RATED
+    rated = above == below > 1 or before.lower in lexicon.RATED
+    given = before.lower in ("it", "this", "that", "them", "him", "her", "me", "a")
+    rated = rated or (given and before.earlier.lower() in lexicon.GIVEN)
     if not rated:
         if ahead.first is None:
             return "wait"

@@ -8,11 +8,12 @@ from dataclasses import replace
 from sled_tts.server.text import lexicon, measures
 from sled_tts.server.text.characters import greek, symbol
 from sled_tts.server.text.code import MATHS, operators, read_code
-from sled_tts.server.text.context import INCHES, Ahead, Before, Kind, Reading
+from sled_tts.server.text.context import Ahead, Before, Kind, Reading, punctuation
 from sled_tts.server.text.letters import identifier, read_letters, read_short
 from sled_tts.server.text.numbers import amount
 from sled_tts.server.text.quantities import read_quantity, spell
 from sled_tts.server.text.serials import read_serial
+from sled_tts.server.text.sizes import read_sized
 from sled_tts.server.text.web import read_address
 
 _SPLIT = re.compile(r"""^(["'(\[{]*)(.*?)([.,!?;:"')\]}…]*)$""", re.DOTALL)
@@ -20,7 +21,6 @@ _WORD = re.compile(r"[A-Za-z][a-z]*(?:'[a-z]+)?")
 _STRANGE = re.compile(r"[^A-Za-z .,?!';:-]")
 _FIRST = frozenset("(0123456789")
 _KEYS = {"#": "pound", "*": "star"}
-_SIZED = ("tall", "long", "wide", "deep", "high", "x", "by", "×")
 _SMILEY = re.compile(r"[:;=8xX]['-]?[)(DPp/\\|oO3*]+|</?3|[oO]_+[oO]|-_+-|[Tx;]_[Tx;]|>_+<|\^_?\^|:'\(")
 # Two of a kind: `20Hz–20kHz`, `10x-100x`, `7 a.m.–3 p.m.`, `noon–1`, `M–F`.
 _SPAN = re.compile(
@@ -41,7 +41,7 @@ def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) ->
         if before.kind is Kind.NUMBER and word.lower() in measures.SCALE_WORDS:
             return Reading(word, "", Kind.NUMBER)
         return Reading(word, "")
-    sized = _sized(word, before, ahead) if word[:1] in _FIRST and not code else None
+    sized = read_sized(word, before, ahead) if word[:1] in _FIRST and not code else None
     if sized is not None:
         return sized if isinstance(sized, Reading) else None
     if _SMILEY.fullmatch(word):
@@ -52,14 +52,14 @@ def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) ->
         trail = "."
     # Only here does it matter whether a comma follows the stop.
     raw = re.sub(r"[\"')\]}]", "", trail)
-    trail = _punctuation(trail)
+    trail = punctuation(trail)
     if not core:
         return Reading("", trail if trail != "'" else "")
     if code:
         return Reading(read_code(core), trail)
     short = read_short(core, raw, before, ahead)
     if isinstance(short, Reading):
-        return replace(short, trail=_punctuation(short.trail))
+        return replace(short, trail=punctuation(short.trail))
     if short == "wait":
         return None
     if _ordinary(core):
@@ -74,30 +74,6 @@ def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) ->
         compared = read_word(match[2] + trail, before, ahead)
         return compared and replace(compared, text=f"{_COMPARISONS[match[1]]} {compared.text}")
     return _composed(core, trail, before, ahead)
-
-
-def _sized(word: str, before: Before, ahead: Ahead) -> Reading | str | None:
-    """`12"`, `5' 4"`, `10' x 12'`: a mark that does not close a quotation."""
-    if (match := INCHES.fullmatch(word)) and not before.quoted:
-        number, trail = match[1], _punctuation(match[2].replace(")", ""))
-        if not trail and ahead.first is None:
-            return "wait"
-        attached = "/" in number or number == "1" or (not match[2] and str(ahead.first).isalpha())
-        said = read_quantity(number, "", before, Ahead("", True))
-        return Reading(f"{said.text if isinstance(said, Reading) else number} inch{'' if attached else 'es'}", trail)
-    if match := re.fullmatch(r"(\d+)'([.,;:!?)]*)", word):
-        if before.lower in ("x", "by", "×") and before.earlier.isdigit():
-            return Reading(f"{amount(match[1])} feet", _punctuation(match[2]))
-        if match[2]:
-            return None
-        inches = re.match(r"\d+([\"″”])?", ahead.word)
-        if inches and not inches[1] and inches.end() == len(ahead.word) and not ahead.done:
-            return "wait"
-        if inches and inches[1]:
-            return Reading(f"{amount(match[1])} foot", "", Kind.NUMBER)
-        sized = ahead.among(_SIZED) if not inches else False
-        return "wait" if sized is None else Reading(f"{amount(match[1])} feet", "", Kind.NUMBER) if sized else None
-    return None
 
 
 def _ordinary(word: str) -> bool:
@@ -129,17 +105,6 @@ def _parts(word: str) -> tuple[str, str, str]:
     return lead, core, trail
 
 
-def _punctuation(trail: str) -> str:
-    """What the voice knows of it: one mark, the strongest."""
-    if "..." in trail:
-        trail = trail.replace("...", ".")
-    trail = re.sub(r"\.(?=[,;:])", "", trail)
-    for marks in ("?", "!", ".", ";", ":", ","):
-        if marks in trail:
-            return marks
-    return ""
-
-
 def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | None:
     if core == ">" and before.word[:1].isupper() and len(before.word) > 1:
         # A way through menus: `File > Save As`.
@@ -149,7 +114,7 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
             return Reading("-", "")
     if core in "→➜" and not before.word:
         return Reading("", trail)
-    if core in _KEYS and before.lower in ("press", "hit", "dial", "or", "then"):
+    if before.lower in ("press", "hit", "dial", "or", "then") and core in _KEYS:
         return Reading(_KEYS[core], trail)
     if re.fullmatch(r"d[a-z]/d[a-z]", core):
         return _joined(core.split("/"), " over ", trail, before, ahead)
@@ -187,6 +152,9 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return _joined(re.split(r"—|-{2,}|–|…|\.{3}", core), ", ", trail, before, ahead)
     if half := re.fullmatch(r"(\d+/\d+)-([A-Za-z-]+)", core):
         return _joined([half[1], half[2]], " ", trail, before, ahead)
+    unit, _, per = core.partition("/")
+    if unit in measures.UNITS and per in measures.PER and not unit.isupper():
+        return Reading(f"{measures.UNITS[unit][1]} per {measures.PER[per]}", trail)
     if re.fullmatch(r"[$€£]\d[\d.,]*(/[$€£]\d[\d.,]*)+", core):
         return _joined(core.split("/"), ", ", trail, before, ahead)
     if re.fullmatch(r"[^\W_][^/=:@]*(/[^\W_][^/=@]*)+", core) and re.search(
