@@ -39,7 +39,7 @@ async def test_rest_tells_what_it_left_out(load: Load, offline_folder: Path) -> 
         none = await _post(server, "Привет, мир!")
     assert (some.status_code, some.headers["x-sled-left-out"]) == (200, "cyrillic 5-8, cjk 15-17")
     error = none.json()["error"]
-    assert (none.status_code, error["code"], error["param"]) == (422, "unsupported_text", "text")
+    assert (none.status_code, error["code"], error["param"]) == (422, "unsupported_text", "input")
 
 
 async def test_the_stream_speaks_words_and_warns(load: Load, streaming_folder: Path) -> None:
