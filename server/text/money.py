@@ -89,7 +89,7 @@ def _said(value: str, mark: str) -> str:
 
 def _coded(core: str, trail: str, before: Before) -> Reading | None:
     code, _, per = core.partition("/")
-    names = measures.CURRENCIES.get(code)
+    names = measures.CURRENCIES.get(code) if per.isalnum() or code == core else None
     if names and (code.isalpha() or len(code) > 1) and before.kind is Kind.NUMBER:
         said = names[0] if before.word == "1" else names[1]
         return Reading(f"{said} per {_unit(per)}" if per else said, trail, Kind.MONEY)

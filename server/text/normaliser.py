@@ -92,8 +92,8 @@ class Normaliser:
             yield from self._drain(Ahead("", True))
             self._ends_line = False
             yield from self._end_line()
-        elif c == "\r":
-            # Decided by what follows: a new line, or more of the word, which is parted there.
+        elif c in "\r\ufeff\u2060\u200e\u200f":
+            # No word begins with it. What a carriage return does is decided by what follows.
             self._word += c if self._word else ""
         elif c.isspace() or c in "\u200b\u2028\u2029\x00":
             yield from self._finish_word()

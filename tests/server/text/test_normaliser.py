@@ -32,6 +32,25 @@ PARTS = st.characters(exclude_categories=("Cs",)) | st.sampled_from(
         *"$5-/.:,%#*_`|\n()[]<>&;~+=^\\{}'\"—…½é世жπ🙂\u200b",
         *("\n\n", "million", "am", "pm", "May", "Dr.", "St.", "etc.", "No.", "IV", "GB", "km", "1st", "2024", "10:30"),
         *("```", "---", "](", "http://", "a@b.com", "the", "Word", "e.g.", "1/2", "<b>", "<!--", "&amp;", "\\frac{"),
+        *(
+            "\r",
+            "\r\n",
+            "**",
+            "5'",
+            '12"',
+            "8/10",
+            "$2x",
+            "2h",
+            "30m",
+            "1.25",
+            "CHF",
+            "U.S.",
+            "code",
+            "sq.",
+            "in.",
+            "x",
+            "°",
+        ),
     ]
 )
 TEXTS = st.lists(PARTS | st.just(" "), max_size=30).map("".join)
@@ -108,6 +127,16 @@ def test_foreign_scripts_are_skipped_and_named() -> None:
     (skipped,) = [piece for piece in output if isinstance(piece, Skipped)]
     assert (skipped.script, skipped.begin, skipped.end, skipped.sample) == ("cyrillic", 6, 14, "мири世界")
     assert said(read(["Hello мир there"], Normaliser(foreign=True))) == "Hello мир there"
+
+
+def test_marks_that_nobody_sees_hide_no_heading() -> None:
+    assert said(read(["\ufeff# Title\r\n\u200f- item"])) == "Title. item"
+
+
+def test_what_has_no_end_is_not_waited_for() -> None:
+    for opened in ("[a](http://x.com ", "<a ", "$x ", "`a ", "U.S. ", "5 - "):
+        normaliser = Normaliser()
+        assert len(said(list(normaliser.feed(opened + "and more words " * 20)))) > 200, opened
 
 
 def test_text_that_is_not_unicode_is_refused() -> None:
