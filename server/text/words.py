@@ -174,6 +174,9 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return _joined(core.split("/"), " or " if core.count("/") == 1 else " ", trail, before, ahead)
     if re.fullmatch(r"[A-Za-z]+[&+][A-Za-z]+", core):
         sign = "&" if "&" in core else "+"
+        if re.fullmatch(r"[A-Z]{1,2}&[A-Z]{1,2}", core):
+            # A company's initials, also where they spell a word: `AT&T`.
+            return Reading(" and ".join(spell(part) for part in core.split("&")), trail)
         return _joined(core.split(sign), " and " if sign == "&" else " plus ", trail, before, ahead)
     if re.search(r"\d|^[a-z]\W", core) and MATHS.fullmatch(core) and re.search(r"[+*/=<>×÷^≤≥≠≈±→]", core):
         return Reading(operators(core), trail, Kind.NUMBER if core[-1].isdigit() else Kind.PLAIN)
