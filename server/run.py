@@ -26,6 +26,8 @@ def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
         # At level info uvicorn logs the query string of every WebSocket, which may hold a key.
         log_level="warning",
         access_log=False,
+        # httptools, which would be taken where it is installed, answers HTTP/1.0 in chunks.
+        http="h11",
         ws_per_message_deflate=False,
         ws_max_size=settings.ws_max_message_bytes,
         ws_ping_interval=settings.ws_ping_s,

@@ -66,7 +66,7 @@ class EngineState:
         return cls(
             cache=KVCache([cache_layer() for _ in layers], [cache_layer() for _ in layers], [0] * rows),
             latents=torch.zeros(slots, positions, config.latent_dim, device=device),
-            turn=torch.zeros(slots, config.latent_dim, config.latent_dim, device=device),
+            turn=torch.eye(config.latent_dim, device=device).repeat(slots, 1, 1),
             centre=torch.zeros(slots, config.latent_dim, device=device),
             turned=[False] * slots,
             blocks=[block(3 * width) for _ in range(config.generator.depth)],
