@@ -6,9 +6,8 @@ import asyncio
 from typing import Literal, Protocol, get_args
 
 from sled_tts.server.audio.container import ContainerEncoder
-from sled_tts.server.audio.formats import MAX_RATE, MIN_RATE, AudioFormat, Codec, allows_rate
-from sled_tts.server.audio.g711 import G711Encoder
-from sled_tts.server.audio.pcm import PcmEncoder
+from sled_tts.server.audio.formats import IN_WAV, MAX_RATE, MIN_RATE, AudioFormat, Codec, allows_rate
+from sled_tts.server.audio.raw import raw_encoder
 from sled_tts.server.audio.resample import ResamplingEncoder
 from sled_tts.server.audio.tempo import TempoEncoder, check_speed
 from sled_tts.server.audio.wav import WavEncoder
@@ -23,6 +22,7 @@ Format = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 FORMATS: tuple[str, ...] = get_args(Format)
 # OpenAI's `pcm` is 24 kHz whatever the model behind it.
 _PCM_DEFAULT_RATE = 24_000
+_HELD_BY = {wav: raw for raw, wav in IN_WAV.items()}
 
 
 class AudioEncoder(Protocol):
@@ -65,19 +65,9 @@ async def finish(encoder: AudioEncoder) -> bytes:
 
 
 def _encoder(wanted: AudioFormat) -> AudioEncoder:
-    match wanted.codec:
-        case Codec.WAV | Codec.WAV_F32LE | Codec.WAV_MULAW | Codec.WAV_ALAW:
-            return WavEncoder(wanted.rate, wanted.codec)
-        case Codec.PCM_S16LE:
-            return PcmEncoder("s16le")
-        case Codec.PCM_F32LE:
-            return PcmEncoder("f32le")
-        case Codec.MULAW:
-            return G711Encoder("mulaw")
-        case Codec.ALAW:
-            return G711Encoder("alaw")
-        case _:
-            return ContainerEncoder(wanted)
+    if wanted.codec in _HELD_BY:
+        return WavEncoder(wanted.rate, _HELD_BY[wanted.codec])
+    return raw_encoder(wanted.codec) if wanted.codec in IN_WAV else ContainerEncoder(wanted)
 
 
 def rest_format(kind: str, model_rate: int, sample_rate: int | None) -> AudioFormat:

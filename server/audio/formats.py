@@ -27,6 +27,14 @@ class Codec(StrEnum):
     FLAC = "flac"
 
 
+# What a wav is called that holds samples of a raw codec.
+IN_WAV: dict[Codec, Codec] = {
+    Codec.PCM_S16LE: Codec.WAV,
+    Codec.PCM_F32LE: Codec.WAV_F32LE,
+    Codec.MULAW: Codec.WAV_MULAW,
+    Codec.ALAW: Codec.WAV_ALAW,
+}
+
 CONTENT_TYPES: dict[Codec, str] = {
     Codec.PCM_S16LE: "audio/pcm",
     Codec.PCM_F32LE: "audio/pcm",

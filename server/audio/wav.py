@@ -6,8 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from sled_tts.server.audio.formats import Codec
-from sled_tts.server.audio.g711 import G711Encoder
-from sled_tts.server.audio.pcm import PcmEncoder
+from sled_tts.server.audio.raw import raw_encoder
 from sled_tts.server.audio.synthetic import SYNTHETIC_TAGS
 from sled_tts.server.engine.request import Float32
 
@@ -26,10 +25,10 @@ class _Samples:
 
 
 _SAMPLES = {
-    Codec.WAV: _Samples(1, 2),
-    Codec.WAV_F32LE: _Samples(3, 4),
-    Codec.WAV_ALAW: _Samples(6, 1),
-    Codec.WAV_MULAW: _Samples(7, 1),
+    Codec.PCM_S16LE: _Samples(1, 2),
+    Codec.PCM_F32LE: _Samples(3, 4),
+    Codec.ALAW: _Samples(6, 1),
+    Codec.MULAW: _Samples(7, 1),
 }
 
 
@@ -43,30 +42,30 @@ def _info() -> bytes:
     return _chunk(b"LIST", b"INFO" + tags)
 
 
-def wav_header(sample_rate: int, codec: Codec = Codec.WAV, *, data_bytes: int = _UNKNOWN) -> bytes:
-    """Everything before the samples, for mono at `sample_rate` Hz, 16-bit unless `codec` says otherwise."""
-    tag, width = _SAMPLES[codec].tag, _SAMPLES[codec].width
+def wav_header(sample_rate: int, samples: Codec = Codec.PCM_S16LE, *, data_bytes: int = _UNKNOWN) -> bytes:
+    """Everything before the samples, for mono at `sample_rate` Hz, 16-bit unless `samples` are of another raw codec."""
+    tag, width = _SAMPLES[samples].tag, _SAMPLES[samples].width
     form = struct.pack("<HHIIHH", tag, 1, sample_rate, sample_rate * width, width, 8 * width)
     if tag == 1:
         fmt = _chunk(b"fmt ", form)
     else:
         # Any other kind has an (empty) extension, and its length in samples once more.
-        samples = _UNKNOWN if data_bytes == _UNKNOWN else data_bytes // width
-        fmt = _chunk(b"fmt ", form + b"\0\0") + _chunk(b"fact", struct.pack("<I", samples))
+        count = _UNKNOWN if data_bytes == _UNKNOWN else data_bytes // width
+        fmt = _chunk(b"fmt ", form + b"\0\0") + _chunk(b"fact", struct.pack("<I", count))
     before = b"WAVE" + fmt + _info() + b"data"
     riff_bytes = _UNKNOWN if data_bytes == _UNKNOWN else len(before) + 4 + data_bytes
     return b"RIFF" + struct.pack("<I", riff_bytes) + before + struct.pack("<I", data_bytes)
 
 
 class WavEncoder:
-    """Mono, 16-bit unless `codec` says otherwise; exactly one header, before the first sample."""
+    """Mono, 16-bit unless `samples` are of another raw codec; exactly one header, before the first sample."""
 
     media_type = "audio/wav"
     heavy = False
 
-    def __init__(self, sample_rate: int, codec: Codec = Codec.WAV) -> None:
-        self._header = wav_header(sample_rate, codec)
-        self._samples = _encoder(codec)
+    def __init__(self, sample_rate: int, samples: Codec = Codec.PCM_S16LE) -> None:
+        self._header = wav_header(sample_rate, samples)
+        self._samples = raw_encoder(samples)
 
     def encode(self, pcm: Float32) -> bytes:
         header, self._header = self._header, b""
@@ -75,15 +74,3 @@ class WavEncoder:
     def finish(self) -> bytes:
         header, self._header = self._header, b""
         return header
-
-
-def _encoder(codec: Codec) -> PcmEncoder | G711Encoder:
-    match codec:
-        case Codec.WAV_F32LE:
-            return PcmEncoder("f32le")
-        case Codec.WAV_MULAW:
-            return G711Encoder("mulaw")
-        case Codec.WAV_ALAW:
-            return G711Encoder("alaw")
-        case _:
-            return PcmEncoder("s16le")

@@ -138,24 +138,21 @@ async def attend(conversation: Conversation[Message], session: Session[Message])
 
 @dataclass
 class IdleClock:
-    """How long a client may be silent: `limit_s` while something is awaited from it, `unused_s` while nothing is under
-    way: clients keep connections for the next turn. `busy` while it has nothing to do but listen: both rest then."""
+    """How long a client has been silent since it had something to do but listen."""
 
-    limit_s: float
-    unused_s: float
     since: float = field(default_factory=time.monotonic)
 
     def restart(self) -> None:
         """The limit runs from now on."""
         self.since = time.monotonic()
 
-    def left(self, heard_at: float, busy: bool, unused: bool) -> float | None:
-        """Seconds left, None while busy. Raises IdleTimeoutError when there are none."""
-        if busy:
+    def left(self, heard_at: float, limit_s: float | None) -> float | None:
+        """Seconds left of `limit_s`; None, and the clock rests, without a limit: while there is nothing to do but
+        listen. Raises IdleTimeoutError when there are none."""
+        if limit_s is None:
             self.restart()
             return None
-        limit = self.unused_s if unused else self.limit_s
-        left = limit - (time.monotonic() - max(heard_at, self.since))
+        left = limit_s - (time.monotonic() - max(heard_at, self.since))
         if left <= 0:
-            raise IdleTimeoutError(f"no message for {limit:g} s")
+            raise IdleTimeoutError(f"no message for {limit_s:g} s")
         return left

@@ -117,11 +117,7 @@ class CartesiaSession:
     wire: Wire
     app: AppState
     speakers: dict[str, Speaker] = field(default_factory=dict, init=False)
-    idle: IdleClock = field(init=False)
-
-    def __post_init__(self) -> None:
-        settings = self.app.settings
-        self.idle = IdleClock(settings.ws_idle_timeout_s, settings.ws_unused_timeout_s)
+    idle: IdleClock = field(default_factory=IdleClock, init=False)
 
     async def opened(self) -> None:
         """Nothing is said before the first request."""
@@ -143,22 +139,22 @@ class CartesiaSession:
             await self._fail(context_id, error)
 
     def wait_s(self) -> float | None:
-        now = time.monotonic()
-        connection = self.idle.left(self.wire.heard_at, busy=bool(self.speakers), unused=True)
+        now, settings = time.monotonic(), self.app.settings
+        connection = self.idle.left(self.wire.heard_at, None if self.speakers else settings.ws_unused_timeout_s)
         waits = [] if connection is None else [connection]
         for speaker in self.speakers.values():
             if (due := speaker.context.due_at()) is not None:
                 waits.append(due - now)
             if not speaker.context.ended:
-                waits.append(speaker.context.heard_at + self.idle.limit_s - now)
+                waits.append(speaker.context.heard_at + settings.ws_idle_timeout_s - now)
         return max(0.0, min(waits)) if waits else None
 
     async def tick(self) -> None:
-        now = time.monotonic()
+        now, limit = time.monotonic(), self.app.settings.ws_idle_timeout_s
         for context_id, speaker in list(self.speakers.items()):
             context = speaker.context
-            if not context.ended and now >= context.heard_at + self.idle.limit_s:
-                await self._fail(context_id, IdleTimeoutError(f"no message for {self.idle.limit_s:g} s"))
+            if not context.ended and now >= context.heard_at + limit:
+                await self._fail(context_id, IdleTimeoutError(f"no message for {limit:g} s"))
             elif context.overdue(now) and speaker.utterance is not None:
                 speaker.utterance.flush()
 

@@ -21,6 +21,7 @@ from sled_tts.server.routes.cartesia import ROUTE, options_for
 from sled_tts.server.routes.cartesia_messages import Generate
 from sled_tts.server.routes.speech_stream import SpokenBody
 from sled_tts.server.routes.state import State
+from sled_tts.server.routes.voice_pages import voice_page
 from sled_tts.server.service import Voice, VoiceKind
 
 router = APIRouter(tags=["cartesia"])
@@ -95,16 +96,8 @@ async def voices(
     q: str | None = None,
 ) -> dict[str, Any]:
     """Voices, a page at a time; the SDK turns pages until one is empty."""
-    found = [
-        voice for voice in state.service.voices.list() if q is None or q.lower() in f"{voice.id} {voice.name}".lower()
-    ]
-    ids = [voice.id for voice in found]
-    if starting_after in ids:
-        found = found[ids.index(starting_after) + 1 :]
-    elif ending_before in ids:
-        found = found[: ids.index(ending_before)][-limit:]
-    page = found[:limit]
-    return {"data": [_voice(voice) for voice in page], "has_more": len(found) > len(page), "next_page": None}
+    page = voice_page(state.service.voices.list(), limit, search=q or "", after=starting_after, before=ending_before)
+    return {"data": [_voice(voice) for voice in page.voices], "has_more": page.has_more, "next_page": None}
 
 
 @router.get("/voices/{voice_id}")

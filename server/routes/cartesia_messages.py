@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sled_tts.server.audio.formats import AudioFormat, Codec
+from sled_tts.server.audio.formats import IN_WAV, AudioFormat, Codec
 from sled_tts.server.engine.request import WordTiming
 from sled_tts.server.errors import Reply
 from sled_tts.server.routes.replies import from_validation
@@ -20,12 +20,6 @@ _RAW: dict[str, Codec] = {
     "pcm_f32le": Codec.PCM_F32LE,
     "pcm_mulaw": Codec.MULAW,
     "pcm_alaw": Codec.ALAW,
-}
-_WAV: dict[str, Codec] = {
-    "pcm_s16le": Codec.WAV,
-    "pcm_f32le": Codec.WAV_F32LE,
-    "pcm_mulaw": Codec.WAV_MULAW,
-    "pcm_alaw": Codec.WAV_ALAW,
 }
 
 
@@ -45,8 +39,8 @@ class OutputFormat(_Part):
         """Raises InvalidParameterError."""
         if self.container == "mp3":
             return AudioFormat(Codec.MP3, self.sample_rate, self.bit_rate)
-        known = _RAW if self.container == "raw" else _WAV
-        return AudioFormat(known[self.encoding], self.sample_rate)
+        raw = _RAW[self.encoding]
+        return AudioFormat(raw if self.container == "raw" else IN_WAV[raw], self.sample_rate)
 
 
 class VoiceSpecifier(_Part):

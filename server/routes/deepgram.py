@@ -53,13 +53,11 @@ class DeepgramSession:
     options: UtteranceOptions
     model: LoadedModel
     queue: TurnQueue = field(init=False)
-    idle: IdleClock = field(init=False)
+    idle: IdleClock = field(default_factory=IdleClock, init=False)
     speaker: _TurnSpeaker | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.queue = TurnQueue(self.app.settings.max_stream_chars)
-        settings = self.app.settings
-        self.idle = IdleClock(settings.ws_idle_timeout_s, settings.ws_unused_timeout_s)
 
     async def opened(self) -> None:
         await self.wire.send(
@@ -80,8 +78,10 @@ class DeepgramSession:
 
     def wait_s(self) -> float | None:
         current = self.queue.current
-        listening = current is not None and current.ended
-        return self.idle.left(self.wire.heard_at, busy=listening, unused=current is None)
+        limit: float | None = self.app.settings.ws_unused_timeout_s
+        if current is not None:
+            limit = None if current.ended else self.app.settings.ws_idle_timeout_s
+        return self.idle.left(self.wire.heard_at, limit)
 
     async def tick(self) -> None:
         """`wait_s` has the only deadline, and raises when it has passed."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sled_tts.server.audio.formats import AudioFormat, Codec
+from sled_tts.server.audio.formats import IN_WAV, AudioFormat, Codec
 from sled_tts.server.errors import InvalidParameterError
 from sled_tts.server.routes.replies import from_validation
 from sled_tts.server.routes.state import AppState
@@ -22,7 +22,6 @@ _ENCODINGS: dict[str, tuple[Codec, int, tuple[str, ...]]] = {
     "flac": (Codec.FLAC, 48_000, ("none",)),
     "aac": (Codec.AAC, 22_050, ("none",)),
 }
-_WAV = {"linear16": Codec.WAV, "mulaw": Codec.WAV_MULAW, "alaw": Codec.WAV_ALAW}
 STREAMED = ("linear16", "mulaw", "alaw")
 # Their voices' names, one for each of their models.
 _STOCK_VOICES = "aura-"
@@ -61,7 +60,7 @@ class SpeakQuery(BaseModel):
                 f"container of {encoding} must be one of {', '.join(containers)}", param="container"
             )
         if container == "wav":
-            codec = _WAV[encoding]
+            codec = IN_WAV[codec]
         bitrate = self.bit_rate if codec in (Codec.MP3, Codec.OPUS, Codec.AAC) else None
         return AudioFormat(codec, self.sample_rate or rate, bitrate)
 

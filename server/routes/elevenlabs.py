@@ -87,14 +87,12 @@ class ElevenLabsSession:
     multi: bool
     contexts: dict[str | None, Context] = field(default_factory=dict, init=False)
     speakers: dict[str | None, Speaker] = field(default_factory=dict, init=False)
-    idle: IdleClock = field(init=False)
+    idle: IdleClock = field(default_factory=IdleClock, init=False)
     key: OwedKey = field(init=False)
     _closing_at: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.key = OwedKey.of(self.wire.socket.scope)
-        limit = self.query.inactivity_timeout
-        self.idle = IdleClock(limit, self.app.settings.ws_unused_timeout_s if self.multi else limit)
 
     async def opened(self) -> None:
         """Nothing is said before the first message."""
@@ -122,7 +120,8 @@ class ElevenLabsSession:
             return owed
         now = time.monotonic()
         waits = [] if self._closing_at is None else [self._closing_at - now]
-        if (left := self.idle.left(self.wire.heard_at, busy=bool(self.contexts), unused=True)) is not None:
+        unused = self.app.settings.ws_unused_timeout_s if self.multi else self.query.inactivity_timeout
+        if (left := self.idle.left(self.wire.heard_at, None if self.contexts else unused)) is not None:
             waits.append(left)
         waits += [one.active_at + self.query.inactivity_timeout - now for one in self._waiting()]
         return max(0.0, min(waits)) if waits else None

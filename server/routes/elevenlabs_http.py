@@ -19,6 +19,7 @@ from sled_tts.server.routes.elevenlabs import ROUTE, options_for
 from sled_tts.server.routes.elevenlabs_alignment import Alignment, Character
 from sled_tts.server.routes.elevenlabs_messages import DEFAULT_FORMAT, SpeechRequest
 from sled_tts.server.routes.state import AppState, State
+from sled_tts.server.routes.voice_pages import voice_page
 from sled_tts.server.service import Voice, VoiceKind
 
 router = APIRouter(tags=["elevenlabs"])
@@ -141,16 +142,12 @@ async def voices_by_pages(
     search: str = "",
 ) -> dict[str, Any]:
     """The same, a page at a time, those with `search` in their id or name."""
-    listed = state.service.voices.list()
-    found = [voice for voice in listed if search.lower() in f"{voice.id} {voice.name}".lower()]
-    ids = [voice.id for voice in found]
-    begin = ids.index(next_page_token) + 1 if next_page_token in ids else 0
-    page, more = found[begin : begin + page_size], begin + page_size < len(found)
+    page = voice_page(state.service.voices.list(), page_size, search=search, after=next_page_token)
     return {
-        "voices": [_voice(voice) for voice in page],
-        "has_more": more,
-        "total_count": len(found),
-        "next_page_token": page[-1].id if more else None,
+        "voices": [_voice(voice) for voice in page.voices],
+        "has_more": page.has_more,
+        "total_count": page.total,
+        "next_page_token": page.voices[-1].id if page.has_more else None,
     }
 
 

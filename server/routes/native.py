@@ -48,11 +48,7 @@ class NativeSession:
     app: AppState
     speaker: Speaker | None = field(default=None, init=False)
     task: asyncio.Task[None] | None = field(default=None, init=False)
-    idle: IdleClock = field(init=False)
-
-    def __post_init__(self) -> None:
-        settings = self.app.settings
-        self.idle = IdleClock(settings.ws_idle_timeout_s, settings.ws_unused_timeout_s)
+    idle: IdleClock = field(default_factory=IdleClock, init=False)
 
     async def opened(self) -> None:
         """Nothing is said before the first message."""
@@ -67,8 +63,11 @@ class NativeSession:
 
     def wait_s(self) -> float | None:
         """The limit rests while the client has nothing to do but listen."""
-        listening = self.wire.speaking and self.speaker is not None and self.speaker.text_ended
-        return self.idle.left(self.wire.heard_at, busy=listening, unused=not self.wire.speaking)
+        limit: float | None = self.app.settings.ws_unused_timeout_s
+        if self.wire.speaking:
+            listening = self.speaker is not None and self.speaker.text_ended
+            limit = None if listening else self.app.settings.ws_idle_timeout_s
+        return self.idle.left(self.wire.heard_at, limit)
 
     async def tick(self) -> None:
         """`wait_s` has the only deadline, and raises when it has passed."""

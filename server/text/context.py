@@ -77,6 +77,12 @@ class Ahead:
         """Its first letter or digit, `""` when there is none, None when that is not known yet."""
         return self.core[:1] or ("" if self.done else None)
 
+    @property
+    def ends(self) -> bool | None:
+        """Whether a stop before it ends the sentence, as one does before a capital or nothing; None when that is not
+        known yet."""
+        return None if self.first is None else not self.first or self.first.isupper()
+
     def among(self, words: Collection[str]) -> bool | None:
         """Whether it is one of `words` (lower case); None when that is not known yet."""
         core = self.core.lower()

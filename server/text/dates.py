@@ -103,7 +103,7 @@ def read_clock(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         return Reading(
             f"{_time_of(match[1], True)}{halves[0]} to {_time_of(match[3], True)}{halves[1]}", trail, Kind.TIME
         )
-    if core.lower() in (*_MERIDIEM, "am", "pm") and before.kind in (Kind.TIME, Kind.NUMBER):
+    if core.lower() in _MERIDIEM and before.kind in (Kind.TIME, Kind.NUMBER):
         goes_on = _goes_on(ahead) if "." in core and trail == "." else False
         return "wait" if goes_on is None else Reading(_meridiem(core), "" if goes_on else trail, Kind.TIME)
     if match := re.fullmatch(r"(\d+):(\d+)", core):

@@ -83,9 +83,7 @@ def _is_word(core: str, before: Before) -> bool:
 def _ending(spoken: str, trail: str, ahead: Ahead) -> Reading | str:
     if trail != ".":
         return Reading(spoken, trail[1:])
-    if ahead.first is None:
-        return "wait"
-    return Reading(spoken, "." if not ahead.first or ahead.first.isupper() else "")
+    return "wait" if ahead.ends is None else Reading(spoken, "." if ahead.ends else "")
 
 
 def _named_on(spoken: str, trail: str, ahead: Ahead) -> Reading | str:
@@ -121,9 +119,9 @@ def _month(core: str, lower: str, trail: str, before: Before, ahead: Ahead) -> R
             return "wait"
         return Reading(full, rest, Kind.MONTH) if ahead.first.isdigit() else None
     if rest != trail and trail == ".":
-        if ahead.first is None:
+        if ahead.ends is None:
             return "wait"
-        rest = "" if ahead.first and not ahead.first.isupper() else "."
+        rest = "." if ahead.ends else ""
     return Reading(full, rest, Kind.MONTH)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
     return text.split()
 
 
-MONTHS = _words("January February March April May June July August September October November December")
+MONTHS = words("January February March April May June July August September October November December")
 MONTH_SHORT = {m[:3].lower(): m for m in MONTHS} | {"sept": "September"}
 MONTH_NAMES = {m.lower(): m for m in MONTHS} | MONTH_SHORT
 # Short forms that are also words or names: months only beside a number.
@@ -20,7 +20,7 @@ WEEKDAYS = {
 WEEKDAY_AMBIGUOUS = frozenset({"mon", "wed", "sat", "sun"})
 DAYS = WEEKDAYS | {day.lower(): day for day in WEEKDAYS.values()}
 ZONES = frozenset(
-    _words(
+    words(
         "et pt ct mt est edt cst cdt mst mdt pst pdt gmt utc bst cet cest ist jst aest eastern central mountain pacific"
     )
 )
@@ -66,14 +66,14 @@ COUNTED = {
 # Acronyms that are said as words, with how they are written for the voice.
 SAID = {
     w.upper(): w
-    for w in _words(
+    for w in words(
         "Nasa Nato Unesco Unicef Opec Radar Sonar Laser Scuba Covid Aids Ram Rom Gif Jpeg Pin Sim Wasp "
         "Captcha Ansi Ascii Nafta Asap Yaml Toml Json Cuda Bert Lasso Posix Ikea Nasdaq Fifa Uefa Lego Swat Taser "
         "Zip Lan Wan Dos Bios Crud Rag Lora Nand Sars Mers Asean Imax Saas Raid Moma Potus Fema Osha Hipaa Epcot"
     )
 }
 LETTERED = frozenset(
-    _words(
+    words(
         "VAT FBI CIA USA USB API CEO CFO CTO COO ATM DIY FAQ HTML HTTP HTTPS SQL CSS PDF CPU GPU TPU NBA NFL NHL MLB "
         "BBC CNN HBO IBM UFO VIP VPN WWW XML DNA RNA ETA EU UN UK US AI ML IT TV PC PR HR ID IQ DJ MC AC DC AM PM "
         "BC AD CE LLM TTS ASR IOT AWS GCP UI UX SDK IDE CLI URL URI IP ISP SSH SSD HDD LED LCD OLED HDMI MIT UCLA "
@@ -86,20 +86,20 @@ LETTERED = frozenset(
 SAID |= {"WWI": "World War one", "WWII": "World War two", "FTSE": "Footsie"}
 # Capitals for emphasis.
 SHOUTED = frozenset(
-    _words(
+    words(
         "A I AN AS AT BE BY DO GO HE IF IN IS ME MY NO OF OH ON OR OUR SO TO UP WE ALL AND ANY ARE BAD BIG BUT "
         "BUY CAN DAY DID FOR GET GOT HAD HAS HER HIM HIS HOT HOW ITS LET MAN MAY NEW NOT NOW OFF OLD ONE OUT OWN "
         "PUT RED RUN SAY SEE SET SHE THE TOO TOP TRY TWO USE WAS WAY WHY WIN YES YET YOU END ADD AGO"
     )
 )
 ROMAN_AFTER = frozenset(
-    _words(
+    words(
         "chapter part section act scene volume vol book phase war type title article level class grade stage "
         "episode appendix bowl figure table unit rocky henry-the-"
     )
 )
 REGNAL = frozenset(
-    _words(
+    words(
         "henry louis elizabeth charles george edward william james richard john pius benedict philip napoleon "
         "frederick catherine alexander nicholas ivan peter paul leo gregory innocent francis wilhelm friedrich "
         "felipe carlos juan mary ramses ptolemy xerxes darius xavier"
@@ -107,52 +107,52 @@ REGNAL = frozenset(
 )
 WINDS = {"N": "north", "S": "south", "E": "east", "W": "west"}
 # Before a mark: `rated 8/10`; or before what it is given to: `give it 8/10`.
-RATED = frozenset(_words("rate rated rating rates score scored scoring scores grade graded"))
-GIVEN = RATED | frozenset(_words("give gives gave"))
+RATED = frozenset(words("rate rated rating rates score scored scoring scores grade graded"))
+GIVEN = RATED | frozenset(words("give gives gave"))
 # Before one of some: `page 3/10`.
-PARTED = frozenset(_words("part page step day slide chapter lesson question episode week round"))
+PARTED = frozenset(words("part page step day slide chapter lesson question episode week round"))
 # Before a name that ends in a letter: `seat 14A`.
 LABELLED = frozenset(
-    _words(
+    words(
         "apt apartment seat row room rm suite ste unit gate exit section sec appendix figure fig table exhibit bldg "
         "building level platform terminal lot flat type class grade"
     )
 )
 YEAR_AFTER = frozenset(
-    _words(
+    words(
         "in since by until till from of during before after year circa around about early late mid spring summer "
         "fall autumn winter through and between class copyright founded born died c ca"
     )
 )
 VERSIONED = frozenset(
-    _words(
+    words(
         "version python ios ipados macos android ubuntu node php java ruby release django react vue debian fedora "
         "windows kernel pytorch cuda npm gcc go rust v ver"
     )
 )
 SCORED = frozenset(
-    _words("won lost win lose beat score scored lead led leads trailing tied final 's victory loss defeat")
+    words("won lost win lose beat score scored lead led leads trailing tied final 's victory loss defeat")
 )
 
 TLDS = frozenset(
-    _words(
+    words(
         "com org net edu gov mil int io ai app dev co uk us de fr eu ca au jp cn in info biz me tv xyz tech ly gg "
         "nl ch se no es it be at ie nz br ru pl cloud online site shop blog news"
     )
 )
-SPELLED_TLDS = frozenset(_words("io ai uk us de fr eu ca au jp cn tv xyz ly gg nl ch nz br ru pl co")) - {"co"}
+SPELLED_TLDS = frozenset(words("io ai uk us de fr eu ca au jp cn tv xyz ly gg nl ch nz br ru pl co")) - {"co"}
 EXTENSIONS = frozenset(
-    _words(
+    words(
         "py js ts jsx tsx md txt pdf csv tsv json yaml yml toml xml html css cpp hpp rs go rb java sh exe zip tar "
         "gz png jpg jpeg gif svg mp3 mp4 wav doc docx xls xlsx ppt pptx ini cfg conf log sql ipynb lock env"
     )
 )
 SPELLED_EXTENSIONS = frozenset(
-    _words("py js ts jsx tsx md pdf csv tsv xml html css cpp hpp rs rb sh gz png jpg svg docx xls xlsx pptx sql ppt")
+    words("py js ts jsx tsx md pdf csv tsv xml html css cpp hpp rs rb sh gz png jpg svg docx xls xlsx pptx sql ppt")
 )
 
 HTML_TAGS = frozenset(
-    _words(
+    words(
         "a abbr b blockquote body br button center code dd del details div dl dt em font footer form h1 h2 h3 h4 "
         "h5 h6 head header hr html i iframe img input ins kbd label li link main mark meta nav ol option p pre q "
         "s samp script section select small span strong style sub summary sup svg table tbody td textarea tfoot "
@@ -160,30 +160,30 @@ HTML_TAGS = frozenset(
     )
 )
 # Marks of speech services that say something in their attributes alone; without any they are words in brackets.
-SPEECH_TAGS = frozenset(_words("emotion speed voice volume"))
-BREAKING_TAGS = frozenset(_words("br p div li ul ol tr td th h1 h2 h3 h4 h5 h6 hr table"))
+SPEECH_TAGS = frozenset(words("emotion speed voice volume"))
+BREAKING_TAGS = frozenset(words("br p div li ul ol tr td th h1 h2 h3 h4 h5 h6 hr table"))
 
 STATES = frozenset(
-    _words(
+    words(
         "AL AK AZ AR CA CO CT DC DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH "
         "OK OR PA PR RI SC SD TN TX UT VT VA WA WV WI WY"
     )
 )
 # Digits after these are read one by one.
-CODED = frozenset(_words("code pin passcode otp zip zipcode account acct serial ending ends ssn iban imei cvv"))
+CODED = frozenset(words("code pin passcode otp zip zipcode account acct serial ending ends ssn iban imei cvv"))
 # So are those after their number: `order number 4821`.
 NUMBERED = frozenset(
-    _words("order card phone tracking confirmation reference ref case ticket routing invoice id passport policy")
+    words("order card phone tracking confirmation reference ref case ticket routing invoice id passport policy")
 )
 ELEMENTS = frozenset(
-    _words(
+    words(
         "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Sr Zr Mo Ag Cd "
         "In Sn Sb Te I Xe Cs Ba W Pt Au Hg Pb Bi Ra Th U Pu"
     )
 )
 # Words that begin a sentence rather than go on after `U.S.` or `Inc.`.
 STARTERS = frozenset(
-    _words(
+    words(
         "the a an he she it they we i you in on at but and so this that these those there if when while however as for "
         "its his her their our my what why how after before since then now no yes also meanwhile to"
     )

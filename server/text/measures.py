@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-
-def _words(text: str) -> list[str]:
-    return text.split()
-
+from sled_tts.server.text.lexicon import words
 
 CURRENCIES = {  # sign: (one, many, hundredth, hundredths)
     "$": ("dollar", "dollars", "cent", "cents"),
-    "€": ("euro", "euros", "cent", "cents"),
     "£": ("pound", "pounds", "penny", "pence"),
-    "¥": ("yen", "yen", "", ""),
-    "₹": ("rupee", "rupees", "paisa", "paise"),
     "₽": ("ruble", "rubles", "kopek", "kopeks"),
     "₩": ("won", "won", "jeon", "jeon"),
-    "₿": ("bitcoin", "bitcoins", "", ""),
     "¢": ("cent", "cents", "", ""),
-    "US$": ("U S dollar", "U S dollars", "cent", "cents"),
-    "CA$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
-    "C$": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
-    "A$": ("Australian dollar", "Australian dollars", "cent", "cents"),
-    "HK$": ("Hong Kong dollar", "Hong Kong dollars", "cent", "cents"),
-    "NZ$": ("New Zealand dollar", "New Zealand dollars", "cent", "cents"),
-    "AU$": ("Australian dollar", "Australian dollars", "cent", "cents"),
-    "S$": ("Singapore dollar", "Singapore dollars", "cent", "cents"),
     "NT$": ("Taiwan dollar", "Taiwan dollars", "cent", "cents"),
     "R$": ("real", "reais", "centavo", "centavos"),
     "₺": ("lira", "lira", "kurus", "kurus"),
@@ -34,7 +19,6 @@ CURRENCIES = {  # sign: (one, many, hundredth, hundredths)
     "₱": ("peso", "pesos", "centavo", "centavos"),
     "₦": ("naira", "naira", "kobo", "kobo"),
     "₴": ("hryvnia", "hryvnias", "kopiyka", "kopiykas"),
-    "Rs": ("rupee", "rupees", "paisa", "paise"),
     "USD": ("U S dollar", "U S dollars", "cent", "cents"), "EUR": ("euro", "euros", "cent", "cents"),
     "GBP": ("British pound", "British pounds", "penny", "pence"), "JPY": ("yen", "yen", "", ""),
     "CAD": ("Canadian dollar", "Canadian dollars", "cent", "cents"),
@@ -49,6 +33,12 @@ CURRENCIES = {  # sign: (one, many, hundredth, hundredths)
     "MXN": ("Mexican peso", "Mexican pesos", "", ""), "BRL": ("real", "reais", "", ""),
     "ZAR": ("rand", "rand", "", ""), "BTC": ("bitcoin", "bitcoins", "", ""),
 }  # fmt: skip
+# Signs of the same.
+_SIGNS = {
+    "€": "EUR", "¥": "JPY", "₹": "INR", "Rs": "INR", "₿": "BTC", "US$": "USD", "CA$": "CAD", "C$": "CAD", "AU$": "AUD",
+    "A$": "AUD", "HK$": "HKD", "NZ$": "NZD", "S$": "SGD",
+}  # fmt: skip
+CURRENCIES |= {sign: CURRENCIES[code] for sign, code in _SIGNS.items()}
 SCALES = {
     "k": "thousand", "m": "million", "mm": "million", "mn": "million", "mio": "million", "b": "billion",
     "bn": "billion", "t": "trillion", "tn": "trillion",
@@ -108,10 +98,10 @@ UNITS = {  # as written: (one, many)
     "tbsps": ("tablespoon", "tablespoons"), "tsps": ("teaspoon", "teaspoons"),
 }  # fmt: skip
 # After a number and a space these are words or letters more often than units.
-UNITS_JOINED = frozenset(_words("in s m A B K h g J V W l L bar pt cal us yo pp cc atm Mb Gb kb cl"))
+UNITS_JOINED = frozenset(words("in s m A B K h g J V W l L bar pt cal us yo pp cc atm Mb Gb kb cl"))
 # Written with a stop that is part of them.
 UNITS_DOTTED = frozenset(
-    _words("min mins sec secs hr hrs ft lb lbs oz in mi tbsp tsp tbsps tsps gal qt pt yd yds wk wks mo mos yr yrs")
+    words("min mins sec secs hr hrs ft lb lbs oz in mi tbsp tsp tbsps tsps gal qt pt yd yds wk wks mo mos yr yrs")
 )
 PER = {"h": "hour", "hr": "hour", "s": "second", "sec": "second", "min": "minute", "mo": "month", "month": "month",
     "yr": "year", "year": "year", "day": "day", "week": "week", "wk": "week", "hour": "hour", "kg": "kilogram",

@@ -39,9 +39,9 @@ def read_money(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
     tail = (" or more" if more else "") + (f" per {_unit(per)}" if per else "")
     if per and trail == ".":
         # `$5/mo. for` goes on.
-        if ahead.first is None:
+        if ahead.ends is None:
             return "wait"
-        trail = "" if ahead.first and not ahead.first.isupper() else trail
+        trail = trail if ahead.ends else ""
     if not (scale or last_scale or word or trail or per or more):
         scaled = ahead.among(measures.SCALE_WORDS)
         if scaled is None:

@@ -79,18 +79,18 @@ class Normaliser:
 
     def flush(self) -> Iterator[Spoken | Skipped]:
         """All that is held; what follows is not joined to it."""
+        yield from self._finish_line()
+        yield from self._scripts.take()
+
+    def _finish_line(self) -> Iterator[Spoken | Skipped]:
         self._ends_line = True
         yield from self._finish_word()
         yield from self._drain(Ahead("", True))
         self._ends_line = False
-        yield from self._scripts.take()
 
     def _character(self, c: str) -> Iterator[Spoken | Skipped]:
         if c == "\n":
-            self._ends_line = True
-            yield from self._finish_word()
-            yield from self._drain(Ahead("", True))
-            self._ends_line = False
+            yield from self._finish_line()
             yield from self._end_line()
         elif c in "\r\ufeff\u2060\u200e\u200f":
             # No word begins with it. What a carriage return does is decided by what follows.

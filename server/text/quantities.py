@@ -133,9 +133,9 @@ def _stopped(measure: Reading | str, core: str, trail: str, ahead: Ahead) -> Rea
     if core in ("sq", "fl"):
         return measure
     dotted = trail == "." and (re.findall(r"[a-zA-Z]+$", core) or [""])[0] in measures.UNITS_DOTTED
-    if dotted and ahead.first is None:
+    if dotted and ahead.ends is None:
         return "wait"
-    return replace(measure, trail="" if dotted and ahead.first and not ahead.first.isupper() else trail)
+    return replace(measure, trail="" if dotted and not ahead.ends else trail)
 
 
 def _unit(unit: str, per: str | None, single: bool) -> str | None:
@@ -159,9 +159,9 @@ def _unit_after(core: str, trail: str, before: Before, ahead: Ahead) -> Reading 
     if not per and unit in measures.UNITS_JOINED:
         single = ("m", "g", "W", "V", "L", "h", "s")
         inches = unit == "in" and (trail == "." or before.earlier in ("ft", "feet", "foot"))
-        if inches and trail == "." and ahead.first is None:
+        if inches and trail == "." and ahead.ends is None:
             return "wait"
-        inches = inches and (trail != "." or bool(ahead.first and not ahead.first.isupper()))
+        inches = inches and (trail != "." or not ahead.ends)
         if unit not in single and not inches and before.lower not in ("sq", "fl"):
             return None
     part = re.fullmatch(r"\d/\d+", before.word) and not before.earlier.isdigit()

@@ -144,7 +144,7 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return Reading(f"hashtag {identifier(core[1:])}", trail)
     if re.fullmatch(r"@\w+", core):
         return Reading(f"at {identifier(core[1:])}", trail)
-    if re.fullmatch(r"0x[0-9a-fA-F]+|#[0-9a-fA-F]{6}", core):
+    if re.fullmatch(r"0x[0-9a-fA-F]+", core):
         return Reading(spell(core), trail)
     if (span := re.fullmatch(_SPAN, core)) is not None:
         return _joined([span[1] or span[3], span[2] or span[4]], " to ", trail, before, ahead)

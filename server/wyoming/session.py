@@ -62,16 +62,14 @@ class WyomingSession:
     app: AppState
     queue: deque[Speech] = field(default_factory=deque, init=False)
     coming: Speech | None = field(default=None, init=False)
-    idle: IdleClock = field(init=False)
-
-    def __post_init__(self) -> None:
-        settings = self.app.settings
-        self.idle = IdleClock(settings.ws_idle_timeout_s, settings.ws_unused_timeout_s)
+    idle: IdleClock = field(default_factory=IdleClock, init=False)
 
     def wait_s(self) -> float | None:
-        return self.idle.left(
-            self.wire.heard_at, busy=self.wire.speaking and self.coming is None, unused=not self.queue
-        )
+        if self.wire.speaking and self.coming is None:
+            return self.idle.left(self.wire.heard_at, None)
+        settings = self.app.settings
+        limit = settings.ws_idle_timeout_s if self.queue else settings.ws_unused_timeout_s
+        return self.idle.left(self.wire.heard_at, limit)
 
     async def tick(self) -> None:
         """`wait_s` has the only deadline, and raises when it has passed."""
