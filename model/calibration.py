@@ -78,8 +78,8 @@ def match(written: Float32, recorded: Float32) -> Calibration:
     theirs, wanted = written.astype(np.float64), recorded.astype(np.float64)
     ridge = np.eye(wanted.shape[1]) * (_RIDGE * wanted.var(axis=0).mean() + 1e-9)
     source, target = _covariance(theirs) + ridge, _covariance(wanted) + ridge
-    root, inverse = _power(source, 0.5), _power(source, -0.5)
-    turn = inverse @ _power(root @ target @ root, 0.5) @ inverse
+    root, inverse = _roots(source)
+    turn = inverse @ _roots(root @ target @ root)[0] @ inverse
     # Symmetric, so its eigenvalues are what directions are stretched by.
     stretch, directions = np.linalg.eigh(turn)
     turn = (directions * np.clip(stretch, *_STRETCH)) @ directions.T
@@ -92,7 +92,8 @@ def _covariance(values: _Float64) -> _Float64:
     return np.asarray(centred.T @ centred / len(values))
 
 
-def _power(matrix: _Float64, exponent: float) -> _Float64:
-    """Of a symmetric matrix without negative eigenvalues but for rounding."""
+def _roots(matrix: _Float64) -> tuple[_Float64, _Float64]:
+    """The square root of a symmetric matrix without negative eigenvalues but for rounding, and its inverse."""
     values, directions = np.linalg.eigh(matrix)
-    return np.asarray((directions * np.maximum(values, 1e-12) ** exponent) @ directions.T)
+    scale = np.sqrt(np.maximum(values, 1e-12))
+    return np.asarray((directions * scale) @ directions.T), np.asarray((directions / scale) @ directions.T)

@@ -81,14 +81,14 @@ class EngineState:
 
     @staticmethod
     def stream_bytes(sled: Sled, positions: int) -> int:
-        """Memory of one slot: both cache rows, its latents and its noise."""
+        """Memory of one slot: both cache rows, its latents, how they become the codec's, and its noise."""
         config, item = sled.config, sled.z_proj.weight.element_size()
         held = item if sled.cache_dtype is None else sled.cache_dtype.itemsize
         kv = 2 * 2 * config.num_hidden_layers * config.num_attention_heads * config.head_dim * positions * held
         noise = NOISE_BLOCK * (3 * config.generator.depth + 2) * config.generator.width * item
         if held == 1:  # a scale for each head of each position
             kv += 2 * 2 * config.num_hidden_layers * config.num_attention_heads * positions * 4
-        return kv + 4 * positions * config.latent_dim + noise
+        return kv + 4 * config.latent_dim * (positions + config.latent_dim + 1) + noise
 
     def relate(self, slot: int, mean: Tensor, std: Tensor, correction: Tensor | None) -> None:
         """Say how a slot's latents become the codec's: by `mean`, `std` `[D]`, then by a calibration `[D + 1, D]`."""

@@ -20,7 +20,7 @@ def test_a_stream_takes_what_one_more_slot_allocates(positions: int) -> None:
 
     def held(slots: int) -> int:
         state = EngineState.allocate(sled, slots, positions, zeroed=False)
-        others = [state.latents, *state.blocks, state.final]
+        others = [state.latents, state.turn, state.centre, *state.blocks, state.final]
         return state.cache.bytes + sum(t.numel() * t.element_size() for t in others)
 
     assert held(3) - held(2) == EngineState.stream_bytes(sled, positions)
