@@ -7,6 +7,7 @@ trained on both does not (what vocoders call ground-truth-aligned training).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,31 @@ import torch
 
 from sled_tts.model.sled import Sled
 from sled_tts.model.training.batches import Batch, Corpus, collate
-from sled_tts.model.training.losses import condition_states
+from sled_tts.model.training.layout import layout_for
+from sled_tts.model.training.losses import condition_states, drop_text
 from sled_tts.model.training.pairing import Pairing, each_once
 from sled_tts.model.training.resume import write_atomically
 
-# The mildest noise a sample is drawn with, of the trained one: voices may be served with less than all of it.
-_LEAST_NOISE = 0.5
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an utterance is sampled, evenly between least and most: `noise`, of the trained one (voices may be served
+    with less than all of it), and `guidance`, 1 for none. Nearest to what a decoder will read is what is served."""
+
+    noise: tuple[float, float] = (0.5, 1.0)
+    guidance: tuple[float, float] = (1.0, 1.0)
 
 
 @torch.inference_mode()
 def write_aligned_samples(
-    model: Sled, corpus: Corpus, out: Path, *, prompts: Pairing, positions: int = 3000, seed: int = 0
+    model: Sled,
+    corpus: Corpus,
+    out: Path,
+    *,
+    prompts: Pairing,
+    sampling: Sampling | None = None,
+    positions: int = 3000,
+    seed: int = 0,
 ) -> int:
     """Write `[F, D]` float16 (.npy) with one sample for every frame of `corpus`, in the codec's own units; frames that
     the corpus leaves out stay as they are. Returns the number of samples.
@@ -39,7 +54,7 @@ def write_aligned_samples(
     for pairs in each_once(corpus, positions, prompts, seed):
         utterances = [corpus.utterance(item, prompt=prompt) for prompt, item in pairs]
         batch = collate(utterances, left_pad_text=not model.config.is_streaming)
-        found = _samples(model, batch.to(device), rng).cpu().numpy()
+        found = _samples(model, batch.to(device), sampling or Sampling(), rng).cpu().numpy()
         for row, (utterance, (_, item)) in enumerate(zip(utterances, pairs, strict=True)):
             first = utterance.prompt.frames
             raw = found[row, first : first + item.frames] * corpus.std + corpus.mean.numpy()
@@ -49,23 +64,33 @@ def write_aligned_samples(
     return made
 
 
-def _samples(model: Sled, batch: Batch, rng: np.random.Generator) -> torch.Tensor:
+def _samples(model: Sled, batch: Batch, how: Sampling, rng: np.random.Generator) -> torch.Tensor:
     """`[B, S, D]` normalised, after a first pass whose samples are part of what is read."""
-    layout = batch.layout(model.config)
+    config = model.config
     rows, frames = batch.speech_mask.shape
-    noise = model.config.generator.noise_channels
-
-    def sampled(read: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        states = condition_states(model, batch.ids, read, layout)[:, :-1]
-        made: torch.Tensor = model.generator(states, (torch.randn(rows, frames, noise) * scale).to(states.device))
-        return made
 
     def uniform(low: float, high: float) -> torch.Tensor:
         return torch.from_numpy(rng.uniform(low, high, (rows, 1, 1)).astype(np.float32))
 
-    first = sampled(batch.latents, torch.ones(()))
-    own = (torch.rand(rows, frames, 1) < uniform(0.0, 1.0)).to(first.device)
-    return sampled(torch.where(own, first, batch.latents), uniform(_LEAST_NOISE, 1.0))
+    layout, guidance = batch.layout(config), uniform(*how.guidance).to(batch.latents.device)
+    everyone = torch.ones(rows, dtype=torch.bool, device=batch.ids.device)
+    ids, text_mask = drop_text(
+        batch.ids, batch.text_mask, everyone, streaming=config.is_streaming, eos=config.eos_token_id
+    )
+    # Without text there is no prompt to tell from the rest: it is earlier speech, as in training.
+    textless = layout_for(config, text_mask, batch.speech_mask, compact=True)
+
+    def sampled(read: torch.Tensor) -> torch.Tensor:
+        states = condition_states(model, batch.ids, read, layout)[:, :-1]
+        if how.guidance != (1.0, 1.0):
+            without = condition_states(model, ids, read, textless)[:, :-1]
+            states = without + guidance * (states - without)
+        noise = torch.randn(rows, frames, config.generator.noise_channels) * uniform(*how.noise)
+        made: torch.Tensor = model.generator(states, noise.to(states.device))
+        return made
+
+    own = (torch.rand(rows, frames, 1) < uniform(0.0, 1.0)).to(batch.latents.device)
+    return sampled(torch.where(own, sampled(batch.latents), batch.latents))
 
 
 def _save(samples: np.ndarray, path: Path) -> None:

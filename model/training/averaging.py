@@ -12,13 +12,15 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from sled_tts.model.errors import ModelError
-from sled_tts.model.sled import Sled
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 _WEIGHTS, _ABOUT = "model.safetensors", "sled_tts.json"
 # What a network must share with another so that the same number means the same in both.
@@ -26,15 +28,15 @@ _SHARED = ("config.json", "vocab.json", "merges.txt", "codec/config.json", "code
 _SHARED_ABOUT = ("latent_mean", "latent_std")
 
 
-class MovingAverage:
+class MovingAverage(Generic[_Network]):
     """An exponential moving average of a network's weights: of its last `1 / (1 - decay)` steps, fewer in the
     beginning."""
 
-    def __init__(self, model: Sled, decay: float) -> None:
+    def __init__(self, model: _Network, decay: float) -> None:
         self.model, self.decay = copy.deepcopy(model).requires_grad_(False), decay
 
     @torch.no_grad()
-    def update(self, model: Sled, step: int) -> None:
+    def update(self, model: _Network, step: int) -> None:
         """Take up the weights after `step` steps."""
         decay = min(self.decay, step / (step + 50))
         for own, new in zip(self.model.parameters(), model.parameters(), strict=True):

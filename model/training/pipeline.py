@@ -126,7 +126,8 @@ class Pipeline:
         data, training = self._data(), self.recipe.training
         assert isinstance(data, Corpus)
         model = self._trained().to(self.workers.device)
-        made = write_aligned_samples(model, data, out, prompts=training.prompts, seed=training.seed)
+        how = self.recipe.codec.samples
+        made = write_aligned_samples(model, data, out, prompts=training.prompts, sampling=how, seed=training.seed)
         self.say(f"{made} samples of the network")
 
     def _latents(self, out: Path) -> None:

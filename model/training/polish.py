@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.errors import ModelError
+from sled_tts.model.training.averaging import MovingAverage
 from sled_tts.model.training.balancer import Balancer
 from sled_tts.model.training.data.shards import file_sha256
 from sled_tts.model.training.discriminator import (
@@ -36,7 +37,8 @@ from sled_tts.model.training.synthetic import read_audio, read_items
 @dataclass(frozen=True)
 class Polish:
     """Hyper-parameters. Weights of losses are shares of the gradient (see `Balancer`); `noise` is added to the latents.
-    `aligned_share`: how many spans read the network's samples where there are some (see `aligned.py`).
+    `aligned_share`: how many spans read the network's samples where there are some (see `aligned.py`). `average`: decay
+    of a moving average of the decoder's weights, which is then what is kept.
     `residual_layers`: how many the decoder gets before training where it has fewer (see `growth.py`). `weights`: by
     speaker, how likely a span is from there, relative to 1 for those without."""
 
@@ -53,6 +55,7 @@ class Polish:
     feature_weight: float = 2.0
     noise: float = 0.2
     aligned_share: float = 0.7
+    average: float = 0.0
     critic_every: int = 2
     residual_layers: int | None = None
     warmup: int = 100
@@ -107,12 +110,16 @@ def polish_decoder(
         spans = Spans.of(read_items(corpus), training.weights, len(audio) // hop, frames)
     mel, judge = MelLoss(codec.config.sampling_rate), MultiScaleStftDiscriminator(training.windows, training.filters)
     codec.eval().requires_grad_(False)
-    codec.decoder.train().requires_grad_(True)
-    optimiser = torch.optim.AdamW(codec.decoder.parameters(), lr=training.lr, betas=(0.8, 0.99), weight_decay=0.0)
+    decoder, average = codec.decoder.train().requires_grad_(True), None
+    if training.average:
+        average = MovingAverage(decoder, training.average)
+        codec.decoder = average.model
+    optimiser = torch.optim.AdamW(decoder.parameters(), lr=training.lr, betas=(0.8, 0.99), weight_decay=0.0)
     critic = torch.optim.AdamW(judge.parameters(), lr=training.discriminator_lr, betas=(0.8, 0.99), weight_decay=0.0)
     balancer = Balancer(training.shares)
     # The whole codec, for what is read back from its folder is not to the last bit what was written there.
-    run = RunState(0, {"codec": codec, "judge": judge, "optimiser": optimiser, "critic": critic, "balancer": balancer})
+    whole = {"codec": codec, "decoder": decoder, "judge": judge}
+    run = RunState(0, whole | {"optimiser": optimiser, "critic": critic, "balancer": balancer})
     samples = None if aligned is None else np.load(aligned, mmap_mode="r")
     settings = _settings(training, codec, len(audio), aligned)
     resume = out.with_name(out.name + ".run")
@@ -144,7 +151,7 @@ def polish_decoder(
             assert samples is not None
             span = samples[first[row] // hop : first[row] // hop + frames]
             latents[row] = torch.from_numpy(span.astype(np.float32)).T
-        got = codec.decoder(latents)[:, 0]
+        got = decoder(latents)[:, 0]
         if step % training.critic_every == 0 or not trained:
             critic_loss = discriminator_loss(_judge(judge, want * level), _judge(judge, got.detach() * level))
             judged = float(critic_loss.detach())
@@ -164,8 +171,10 @@ def polish_decoder(
             _check([float(loss.detach()) for loss in losses.values()], step)
             optimiser.zero_grad(set_to_none=True)
             got.backward(balancer.gradient(losses, got))
-            nn.utils.clip_grad_norm_(codec.decoder.parameters(), 10.0)
+            nn.utils.clip_grad_norm_(decoder.parameters(), 10.0)
             optimiser.step()
+            if average is not None:
+                average.update(decoder, step + 1 - training.warmup)
             window.append((figures[0], figures[1], figures[2]))
         due = (step + 1) % training.report_every == 0 or step + 1 == training.steps
         if report is not None and window and due:

@@ -14,6 +14,7 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.config import SledConfig
 from sled_tts.model.errors import ConfigError, ModelError
+from sled_tts.model.training.aligned import Sampling
 from sled_tts.model.training.codec_loop import CodecTraining
 from sled_tts.model.training.loop import SledTraining
 from sled_tts.model.training.melody import MelodyTraining
@@ -55,7 +56,8 @@ class CodecRecipe:
     """A codec to train, or `source`: a folder with one that exists, whose shape `config` must be.
 
     `quantised`: the network learns the codes' summed embeddings, as the published ones do, not the encoder's output.
-    `polish`: its decoder against a discriminator; `tune`: the same once more after the network, on its samples.
+    `polish`: its decoder against a discriminator; `tune`: the same once more after the network, on its samples,
+    which are drawn as `samples` says.
     """
 
     source: str | None = None
@@ -64,6 +66,7 @@ class CodecRecipe:
     training: CodecTraining = field(default_factory=CodecTraining)
     polish: Polish | None = None
     tune: Polish | None = None
+    samples: Sampling = field(default_factory=Sampling)
 
 
 @dataclass(frozen=True)
@@ -203,8 +206,15 @@ def check_recipe(recipe: Recipe) -> None:
     if data.shards is not None and codec.source is None:
         why = "shards need the codec they were encoded with: set codec.source, or --codec"
         raise ModelError(why, param="codec.source")
-    if not 0.0 <= recipe.training.average < 1.0:
-        raise ModelError(f"training.average must be in [0, 1), got {recipe.training.average}", param="training.average")
+    averaged = {"training": recipe.training, "codec.polish": codec.polish, "codec.tune": codec.tune}
+    for name, stage in averaged.items():
+        if stage is not None and not 0.0 <= stage.average < 1.0:
+            raise ModelError(f"{name}.average must be in [0, 1), got {stage.average}", param=f"{name}.average")
+    for name in ("noise", "guidance"):
+        least, most = getattr(codec.samples, name)
+        if not 0.0 <= least <= most:
+            where = f"codec.samples.{name}"
+            raise ModelError(f"{where} must be from 0 or more to as much or more, got {(least, most)}", param=where)
     for table, weights in speaker_weights(recipe).items():
         check_weights(weights, table)
     for name in ("polish", "tune"):

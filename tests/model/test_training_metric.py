@@ -14,7 +14,7 @@ from torch import Tensor
 from sled_tts.model.config import SledConfig
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import SPECIAL, train_tokenizer
-from sled_tts.model.training.aligned import write_aligned_samples
+from sled_tts.model.training.aligned import Sampling, write_aligned_samples
 from sled_tts.model.training.batches import Batch, Corpus, collate
 from sled_tts.model.training.loop import SledTraining, train_sled
 from sled_tts.model.training.losses import condition_states, energy_distance
@@ -169,3 +169,23 @@ def test_samples_follow_the_recording_they_are_aligned_with(corpus: Corpus, tmp_
     for name, data in (("real", corpus), ("flat", flat)):
         write_aligned_samples(model, data, tmp_path / name, prompts=Pairing(), positions=200)
     assert not np.array_equal(np.load(tmp_path / "real"), np.load(tmp_path / "flat"))
+
+
+def test_samples_are_drawn_with_the_noise_and_the_guidance_that_are_asked_for(corpus: Corpus, tmp_path: Path) -> None:
+    model = network()
+
+    def samples(name: str, sampling: Sampling | None) -> np.ndarray:
+        write_aligned_samples(
+            model, corpus, tmp_path / name, prompts=Pairing(0.8, 40), sampling=sampling, positions=200
+        )
+        made: np.ndarray = np.load(tmp_path / name).astype(np.float32)
+        return made
+
+    plain, one = samples("plain", Sampling((1.0, 1.0))), samples("one", Sampling((1.0, 1.0), (1.0, 1.0)))
+    assert np.array_equal(plain, one)
+    still = samples("still", Sampling((0.0, 0.0)))
+    assert np.abs(still - plain).mean() > 1e-3, "noise is in the samples"
+    guided = samples("guided", Sampling((0.0, 0.0), (2.0, 2.0)))
+    away = samples("away", Sampling((0.0, 0.0), (0.0, 0.0)))
+    assert np.abs(guided - still).mean() > 1e-4, "guidance leads away from what is said without a text"
+    assert np.abs(away - still).mean() > 1e-4

@@ -70,8 +70,12 @@ save_every = 3
 report_every = 1
 [codec.polish]
 DECODER
+[codec.samples]
+noise = [0.4, 0.6]
+guidance = [1.5, 2.5]
 [codec.tune]
 DECODER
+average = 0.9
 residual_layers = 2
 [codec.tune.weights]
 kim = 2
@@ -150,9 +154,26 @@ def test_a_recipe_goes_on_from_a_smaller_checkpoint_and_saves_an_average(recipe:
     bundle = load_bundle(str(Pipeline(deeper, tmp_path / "deep", Workers()).run()))
     assert len(bundle.sled.layers) == has + 1
     assert bool(bundle.sled.layers[-1].mlp.down_proj.weight.any())
-    for wrong in (1.0, -0.1):
-        with pytest.raises(ModelError, match=r"training\.average must be in \[0, 1\)"):
-            check_recipe(replace(recipe, training=replace(recipe.training, average=wrong)))
+
+
+@pytest.mark.parametrize("wrong", [1.0, -0.1])
+def test_what_can_be_no_decay_is_refused_before_anything_is_made(recipe: Recipe, wrong: float) -> None:
+    assert recipe.codec.tune is not None
+    tuned = replace(recipe.codec, tune=replace(recipe.codec.tune, average=wrong))
+    for named, changed in (
+        ("training", replace(recipe, training=replace(recipe.training, average=wrong))),
+        ("codec.tune", replace(recipe, codec=tuned)),
+    ):
+        with pytest.raises(ModelError, match=rf"^{named}\.average must be in \[0, 1\), got {wrong}"):
+            check_recipe(changed)
+
+
+@pytest.mark.parametrize("wrong", [(0.6, 0.5), (-0.1, 0.5)])
+def test_what_samples_cannot_be_drawn_with_is_refused(recipe: Recipe, wrong: tuple[float, float]) -> None:
+    for name in ("noise", "guidance"):
+        samples = replace(recipe.codec.samples, **{name: wrong})
+        with pytest.raises(ModelError, match=rf"codec\.samples\.{name} must be from 0"):
+            check_recipe(replace(recipe, codec=replace(recipe.codec, samples=samples)))
 
 
 class Killed(Exception):

@@ -94,6 +94,24 @@ def test_the_decoder_changes_and_nothing_else(corpus: Path, tmp_path: Path) -> N
     torch.testing.assert_close(saved.decoder(latents), codec.decoder(latents), atol=1e-5, rtol=1e-4)
 
 
+def test_the_mean_of_the_last_steps_is_kept(corpus: Path, tmp_path: Path) -> None:
+    """Of one step from weights that stay: the same weights; of more, between them and the last ones."""
+    ends = {}
+    for average in (0.0, 0.5):
+        codec = random_codec(SMALL)
+        begun = {name: tensor.clone() for name, tensor in codec.decoder.state_dict().items()}
+        kept = polish_decoder(corpus, codec, replace(SHORT, steps=7, average=average), tmp_path / str(average))
+        assert kept is codec
+        assert not any(parameter.requires_grad for parameter in codec.parameters())
+        written = Codec.load(tmp_path / str(average)).decoder
+        latents = torch.randn(1, codec.config.dimension, 6)
+        torch.testing.assert_close(written(latents), codec.decoder(latents), atol=1e-5, rtol=1e-4)
+        ends[average] = {name: tensor - begun[name] for name, tensor in codec.decoder.state_dict().items()}
+    # Two steps are trained after five of warming up: both at about the learning rate.
+    moved = [sum(float(change.abs().sum()) for change in ends[average].values()) for average in (0.0, 0.5)]
+    assert 0.5 * moved[0] < moved[1] < 0.999 * moved[0]
+
+
 def test_a_loss_that_is_not_finite_is_reported(corpus: Path, tmp_path: Path) -> None:
     codec = random_codec(SMALL)
     with torch.no_grad():
@@ -103,7 +121,8 @@ def test_a_loss_that_is_not_finite_is_reported(corpus: Path, tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_killed_and_resumed_in_place_ends_with_the_same_bits(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_killed_and_resumed_in_place_ends_with_the_same_bits(corpus: Path, tmp_path: Path, average: float) -> None:
     """Also when the codec is polished in its own folder, which an interrupted run has already written to."""
 
     class Killed(Exception):
@@ -112,7 +131,7 @@ def test_killed_and_resumed_in_place_ends_with_the_same_bits(corpus: Path, tmp_p
     def kill(report: PolishReport) -> None:
         raise Killed
 
-    training = replace(SHORT, save_every=20)
+    training = replace(SHORT, save_every=20, average=average)
     for name in ("whole", "cut"):
         random_codec(SMALL).save(tmp_path / name)
     polish_decoder(corpus, Codec.load(tmp_path / "whole"), training, tmp_path / "whole")
