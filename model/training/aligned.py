@@ -15,8 +15,7 @@ import torch
 
 from sled_tts.model.sled import Sled
 from sled_tts.model.training.batches import Batch, Corpus, collate
-from sled_tts.model.training.layout import layout_for
-from sled_tts.model.training.losses import condition_states, drop_text
+from sled_tts.model.training.losses import condition_states
 from sled_tts.model.training.pairing import Pairing, each_once
 from sled_tts.model.training.resume import write_atomically
 
@@ -72,19 +71,15 @@ def _samples(model: Sled, batch: Batch, how: Sampling, rng: np.random.Generator)
     def uniform(low: float, high: float) -> torch.Tensor:
         return torch.from_numpy(rng.uniform(low, high, (rows, 1, 1)).astype(np.float32))
 
-    layout, guidance = batch.layout(config), uniform(*how.guidance).to(batch.latents.device)
-    everyone = torch.ones(rows, dtype=torch.bool, device=batch.ids.device)
-    ids, text_mask = drop_text(
-        batch.ids, batch.text_mask, everyone, streaming=config.is_streaming, eos=config.eos_token_id
-    )
-    # Without text there is no prompt to tell from the rest: it is earlier speech, as in training.
-    textless = layout_for(config, text_mask, batch.speech_mask, compact=True)
+    guidance, given = uniform(*how.guidance).to(batch.latents.device), [batch]
+    if how.guidance != (1.0, 1.0):
+        given.append(batch.without_text(torch.ones_like(batch.ids[:, 0], dtype=torch.bool), config))
+    laid_out = [(one.ids, one.layout(config)) for one in given]
 
     def sampled(read: torch.Tensor) -> torch.Tensor:
-        states = condition_states(model, batch.ids, read, layout)[:, :-1]
-        if how.guidance != (1.0, 1.0):
-            without = condition_states(model, ids, read, textless)[:, :-1]
-            states = without + guidance * (states - without)
+        states, *without = (condition_states(model, ids, read, layout)[:, :-1] for ids, layout in laid_out)
+        if without:
+            states = without[0] + guidance * (states - without[0])
         noise = torch.randn(rows, frames, config.generator.noise_channels) * uniform(*how.noise)
         made: torch.Tensor = model.generator(states, noise.to(states.device))
         return made

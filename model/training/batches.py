@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from sled_tts.model.config import SledConfig
 from sled_tts.model.interleave import training_layout
 from sled_tts.model.tokenizer import PAD, Tokenizer
 from sled_tts.model.training.layout import NO_PROMPT, PromptSpan, TrainingLayout, layout_for
+from sled_tts.model.training.losses import drop_text
 from sled_tts.model.training.synthetic import CorpusItem, read_audio, read_items
 
 
@@ -73,10 +74,20 @@ class Batch:
     phones: Tensor
     prompts: list[PromptSpan]
 
-    def layout(self, config: SledConfig) -> TrainingLayout:
-        """How a network of this configuration reads it: each row by its own lengths, prompts as blocks in front."""
+    def layout(self, config: SledConfig, pacing: tuple[int, int] | None = None) -> TrainingLayout:
+        """How a network of this configuration reads it: each row by its own lengths, prompts as blocks in front;
+        `pacing` is an n:m other than the configuration's."""
         prompts = self.prompts if config.is_streaming else None
-        return layout_for(config, self.text_mask, self.speech_mask, compact=True, prompts=prompts)
+        return layout_for(config, self.text_mask, self.speech_mask, compact=True, prompts=prompts, pacing=pacing)
+
+    def without_text(self, dropped: Tensor, config: SledConfig) -> Batch:
+        """The same with no text in the rows `dropped [B]`, for guidance (see `drop_text`)."""
+        ids, text_mask = drop_text(
+            self.ids, self.text_mask, dropped, streaming=config.is_streaming, eos=config.eos_token_id
+        )
+        # A row without text has nothing to interleave: its prompt is simply earlier speech.
+        prompts = [NO_PROMPT if gone else p for gone, p in zip(dropped.tolist(), self.prompts, strict=True)]
+        return replace(self, ids=ids, text_mask=text_mask, prompts=prompts)
 
     def to(self, device: torch.device) -> Batch:
         return Batch(

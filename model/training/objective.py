@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from sled_tts.model.sled import Sled
 from sled_tts.model.training.batches import Batch
-from sled_tts.model.training.layout import NO_PROMPT, layout_for
-from sled_tts.model.training.losses import condition_states, drop_text, sled_loss
+from sled_tts.model.training.losses import condition_states, sled_loss
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,7 @@ def micro_batch_loss(
     rng = np.random.default_rng(list(seed))
     torch.manual_seed(int(rng.integers(2**62)))
     dropped = torch.from_numpy(rng.random(len(batch.ids)) < objective.text_drop).to(device)
-    ids, text_mask = drop_text(
-        batch.ids, batch.text_mask, dropped, streaming=config.is_streaming, eos=config.eos_token_id
-    )
-    prompts = None
-    if config.is_streaming:
-        # A row without text has nothing to interleave: its prompt is simply earlier speech.
-        prompts = [NO_PROMPT if gone else p for gone, p in zip(dropped.tolist(), batch.prompts, strict=True)]
+    given = batch.without_text(dropped, config)
     shape = (*batch.speech_mask.shape, config.generator.noise_channels)
 
     def draw(*size: int) -> Tensor:
@@ -94,16 +87,16 @@ def micro_batch_loss(
     read = batch.latents
     with torch.autocast(device.type, torch.bfloat16, enabled=objective.precision == "bf16"):
         if rng.random() < objective.self_feeding:
-            layout = layout_for(config, text_mask, batch.speech_mask, compact=True, prompts=prompts, pacing=pacing)
+            layout = given.layout(config, pacing)
             with torch.no_grad():
-                states = condition_states(model, ids, noisy(read), layout)
+                states = condition_states(model, given.ids, noisy(read), layout)
                 sampled = model.generator(states[:, :-1], draw(*shape)).float()
-            share = torch.rand(len(ids), 1, 1)
+            share = torch.rand(len(read), 1, 1)
             read = torch.where((torch.rand(*shape[:2], 1) < share).to(device), sampled, read)
         parts = sled_loss(
             model,
-            ids,
-            text_mask,
+            given.ids,
+            given.text_mask,
             batch.latents,
             batch.speech_mask,
             (draw(*shape), draw(*shape)),
@@ -112,7 +105,7 @@ def micro_batch_loss(
             stop_positive_weight=objective.stop_positive_weight,
             smooth=1e-6,
             compact=True,
-            prompts=prompts,
+            prompts=given.prompts if config.is_streaming else None,
             pacing=pacing,
             metric=metric,
         )

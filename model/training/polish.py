@@ -28,7 +28,7 @@ from sled_tts.model.training.discriminator import (
     feature_loss,
     generator_loss,
 )
-from sled_tts.model.training.resume import RunState, save_codec, step_randomness
+from sled_tts.model.training.resume import Resumable, RunState, save_codec, step_randomness
 from sled_tts.model.training.speakers import Spans
 from sled_tts.model.training.spectral import MelLoss, waveform_loss
 from sled_tts.model.training.synthetic import read_audio, read_items
@@ -118,8 +118,15 @@ def polish_decoder(
     critic = torch.optim.AdamW(judge.parameters(), lr=training.discriminator_lr, betas=(0.8, 0.99), weight_decay=0.0)
     balancer = Balancer(training.shares)
     # The whole codec, for what is read back from its folder is not to the last bit what was written there.
-    whole = {"codec": codec, "decoder": decoder, "judge": judge}
-    run = RunState(0, whole | {"optimiser": optimiser, "critic": critic, "balancer": balancer})
+    parts: dict[str, Resumable] = {
+        "codec": codec,
+        "judge": judge,
+        "optimiser": optimiser,
+        "critic": critic,
+        "balancer": balancer,
+    }
+    # With an average, the codec holds that and not what is trained.
+    run = RunState(0, parts if average is None else parts | {"decoder": decoder})
     samples = None if aligned is None else np.load(aligned, mmap_mode="r")
     settings = _settings(training, codec, len(audio), aligned)
     resume = out.with_name(out.name + ".run")

@@ -181,10 +181,12 @@ def test_samples_are_drawn_with_the_noise_and_the_guidance_that_are_asked_for(co
         made: np.ndarray = np.load(tmp_path / name).astype(np.float32)
         return made
 
-    plain, one = samples("plain", Sampling((1.0, 1.0))), samples("one", Sampling((1.0, 1.0), (1.0, 1.0)))
-    assert np.array_equal(plain, one)
+    plain = samples("plain", Sampling((1.0, 1.0)))
     still = samples("still", Sampling((0.0, 0.0)))
     assert np.abs(still - plain).mean() > 1e-3, "noise is in the samples"
+    # So little more than none that a pass without text is made and changes nothing.
+    one = samples("one", Sampling((0.0, 0.0), (1.0, 1.0 + 1e-7)))
+    np.testing.assert_allclose(one, still, atol=1e-2)
     guided = samples("guided", Sampling((0.0, 0.0), (2.0, 2.0)))
     away = samples("away", Sampling((0.0, 0.0), (0.0, 0.0)))
     assert np.abs(guided - still).mean() > 1e-4, "guidance leads away from what is said without a text"
