@@ -3,8 +3,9 @@
     sled-tts bench seams --count 20
 
 Two sentences are spoken as two segments, as two with the second one going on from the end of the first (`carried`), and
-as one segment (`whole`, in which the same place is no seam). Silence, level and clicks are measured at the place; the
-voice by the similarity of the two sides, where the `quality` extra is installed.
+as one segment (`whole`, in which the same place is no seam). `paused` is the first as a server speaks it, with its
+pause after a sentence. Silence, level and clicks are measured at the place; the voice by the similarity of the two
+sides, where the `quality` extra is installed.
 """
 
 from __future__ import annotations
@@ -27,11 +28,20 @@ from sled_tts.model.evaluation.judges import SPEAKER_JUDGES, choose
 from sled_tts.model.evaluation.recognition import Wave, arctic_prompts
 from sled_tts.server.engine.request import AudioChunk, Failed, WordsSpoken
 from sled_tts.server.service import UtteranceOptions
+from sled_tts.server.sessions.pauses import Pauses
+from sled_tts.server.sessions.rules import SessionRules
 from sled_tts.server.sessions.splitting import SplitPlan
+from sled_tts.server.settings import Settings
 from sled_tts.server.voicebox import Voicebox
 from sled_tts.server.wiring import LocalSpeechService
 
-_WAYS = {"seam": (False, False), "carried": (False, True), "whole": (True, False)}
+# In one segment, carried over, with the pause that a server makes.
+_WAYS = {
+    "seam": (False, False, False),
+    "carried": (False, True, False),
+    "paused": (False, False, True),
+    "whole": (True, False, False),
+}
 
 
 @dataclass(frozen=True)
@@ -54,8 +64,9 @@ async def say(service: LocalSpeechService, text: str, second: int, options: Utte
     async for event in utterance:
         if isinstance(event, AudioChunk):
             chunks.append(event.pcm)
-            assert utterance.segment is not None
-            sizes[utterance.segment] = sizes.get(utterance.segment, 0) + event.pcm.size
+            # The pause after a segment comes when that has ended.
+            segment = max(sizes) if utterance.segment is None else utterance.segment
+            sizes[segment] = sizes.get(segment, 0) + event.pcm.size
         elif isinstance(event, WordsSpoken):
             starts += [word.start_s for word in event.words if word.begin >= second]
         elif isinstance(event, Failed):
@@ -83,13 +94,16 @@ def pairs(count: int, limit: int, seed: int) -> list[tuple[str, str]]:
     return list(zip(chosen[::2], chosen[1::2], strict=False))
 
 
-def service_for(bundle: ModelBundle, whole: bool) -> LocalSpeechService:
-    """`whole`: two sentences that fit into a segment are one."""
+def service_for(bundle: ModelBundle, whole: bool, paused: bool) -> LocalSpeechService:
+    """`whole`: two sentences that fit into a segment are one; `paused`: with a server's pause."""
+    pause_s = Settings.model_fields["sentence_pause_s"].default if paused else 0.0
     limit = bundle.extras.max_segment_chars
     if whole and limit is not None:
         first = SplitPlan.trained_on(limit).sentence_at / limit
         bundle = replace(bundle, extras=replace(bundle.extras, max_segment_chars=round(limit / first)))
-    return LocalSpeechService([Voicebox(bundle, slots=1, device="cpu")])
+    return LocalSpeechService(
+        [Voicebox(bundle, slots=1, device="cpu")], sessions=SessionRules(pauses=Pauses.of_sentences(pause_s))
+    )
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
@@ -111,14 +125,15 @@ async def measure(bundle: ModelBundle, options: UtteranceOptions, count: int) ->
         print(f"voices are not compared: {error}", file=sys.stderr)
         judge = None
     texts = pairs(count, limit, options.seed)
-    services = {whole: service_for(bundle, whole) for whole in (False, True)}
+    kinds = {(whole, paused) for whole, _, paused in _WAYS.values()}
+    services = {kind: service_for(bundle, *kind) for kind in kinds}
     results: dict[str, Any] = {"pairs": len(texts)}
     try:
-        for way, (whole, carry) in _WAYS.items():
+        for way, (whole, carry, paused) in _WAYS.items():
             joints, alike = list[Joint](), list[float]()
             for number, (first, second) in enumerate(texts):
                 asked = replace(options, seed=options.seed + number, carry=carry, timings=True)
-                spoken = await say(services[whole], f"{first} {second}", len(first) + 1, asked, whole)
+                spoken = await say(services[whole, paused], f"{first} {second}", len(first) + 1, asked, whole)
                 joints.append(inspect_joint(spoken.wave, spoken.rate, spoken.at))
                 if judge is not None:
                     before, after = around(spoken.wave, spoken.rate, spoken.at)

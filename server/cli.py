@@ -25,7 +25,9 @@ from sled_tts.server.progress import working
 from sled_tts.server.routes.state import AppState, state_of_app
 from sled_tts.server.run import bound_port, loop_factory, make_server
 from sled_tts.server.sessions.idle import IdleRules
+from sled_tts.server.sessions.pauses import Pauses
 from sled_tts.server.sessions.reading import UnsupportedText
+from sled_tts.server.sessions.rules import SessionRules
 from sled_tts.server.settings import Settings, load_settings
 from sled_tts.server.voices.setup import make_transcriber, reference_rules, voices_dir
 
@@ -76,8 +78,7 @@ def serve(
                 kv_precision=settings.kv_precision,
                 kernels=settings.kernels,
                 melody=settings.melody,
-                unsupported_text=UnsupportedText(settings.unsupported_text),
-                idle=IdleRules(settings.text_idle_flush_s, settings.text_idle_close_s),
+                sessions=_session_rules(settings),
                 voices_dir=voices_dir(settings),
                 rules=reference_rules(settings),
                 transcriber=make_transcriber(settings.voice_transcriber),
@@ -93,6 +94,14 @@ def serve(
         raise typer.Exit(1)
     # Also where the parent ignores SIGINT, so that no KeyboardInterrupt follows the server's own clean end.
     console.print("stopped")
+
+
+def _session_rules(settings: Settings) -> SessionRules:
+    return SessionRules(
+        UnsupportedText(settings.unsupported_text),
+        IdleRules(settings.text_idle_flush_s, settings.text_idle_close_s),
+        Pauses.of_sentences(settings.sentence_pause_s),
+    )
 
 
 async def _serve(app: FastAPI, settings: Settings, console: Console, demo: Path | None) -> bool:

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     max_reference_s: float = Field(default=20.0, gt=0)
     text_idle_flush_s: float | None = Field(default=None, gt=0)
     text_idle_close_s: float | None = Field(default=None, gt=0)
+    sentence_pause_s: float = Field(default=0.2, ge=0, le=5)
     unsupported_text: Literal["error", "warn", "pass"] = "warn"
     voices_dir: Path | None = None
     voice_transcriber: Literal["none", "pocketsphinx"] = "none"

@@ -31,11 +31,12 @@ from sled_tts.server.service import (
 )
 from sled_tts.server.service import Voice as ListedVoice
 from sled_tts.server.sessions.feed import SegmentFeed
-from sled_tts.server.sessions.idle import IdleRules
-from sled_tts.server.sessions.machine import UtteranceMachine, Voice
-from sled_tts.server.sessions.reading import Reader, UnsupportedText
+from sled_tts.server.sessions.machine import UtteranceMachine
+from sled_tts.server.sessions.reading import Reader
+from sled_tts.server.sessions.rules import SessionRules
 from sled_tts.server.sessions.splitting import SplitPlan
 from sled_tts.server.sessions.utterance import LiveUtterance
+from sled_tts.server.sessions.voice import Voice
 from sled_tts.server.voices.speaker import Speaker, VoicePrompt
 
 _UNLIMITED = MemoryLimit(None)
@@ -150,10 +151,10 @@ class Voicebox:
         options: UtteranceOptions,
         spoken: VoicePrompt | None = None,
         by_sentence: bool = False,
-        unsupported_text: UnsupportedText = UnsupportedText.WARN,
-        idle: IdleRules | None = None,
+        rules: SessionRules | None = None,
     ) -> LiveUtterance:
         """Takes a slot: OverCapacityError when there is none. `request` is its id; it goes on from `spoken`."""
+        rules = rules or SessionRules()
         prompt, prefix = self.prompt(spoken)
         voice = Voice(
             utterance_id=request,
@@ -167,6 +168,7 @@ class Voicebox:
             sampling_rate=self.model.sampling_rate,
             frame_rate=self.model.frame_rate,
             carry_frames=self.carry_frames(options.carry, prompt),
+            pauses=rules.pauses,
             timings=options.timings,
             unit_s=self.bundle.extras.speech_unit_s,
             calibration=None if spoken is None else spoken.calibration,
@@ -184,8 +186,8 @@ class Voicebox:
             carried=voice.carry_frames is not None,
         )
         machine = UtteranceMachine(voice, feed, self.bridge.engine.clock)
-        reader = Reader(unsupported_text) if options.normalize else None
-        return LiveUtterance(self.bridge, self.bridge.lease(), machine, self.model, by_sentence, reader, idle)
+        reader = Reader(rules.unsupported_text) if options.normalize else None
+        return LiveUtterance(self.bridge, self.bridge.lease(), machine, self.model, by_sentence, reader, rules.idle)
 
     def carry_frames(self, wanted: bool | None, prompt: Prompt | None) -> int | None:
         """How much of a segment's end the next one goes on from; None when each begins afresh."""

@@ -30,9 +30,8 @@ from sled_tts.server.service import (
     VoiceKind,
     WarmUp,
 )
-from sled_tts.server.sessions.idle import IdleRules
 from sled_tts.server.sessions.opening import OpeningUtterance
-from sled_tts.server.sessions.reading import UnsupportedText
+from sled_tts.server.sessions.rules import SessionRules
 from sled_tts.server.sessions.utterance import LiveUtterance
 from sled_tts.server.voicebox import Voicebox
 from sled_tts.server.voices.catalogue import VoiceCatalogue
@@ -55,8 +54,7 @@ class LocalSpeechService:
         folder: VoiceFolder | None = None,
         rules: ReferenceRules | None = None,
         transcriber: Transcriber | None = None,
-        unsupported_text: UnsupportedText = UnsupportedText.WARN,
-        idle: IdleRules | None = None,
+        sessions: SessionRules | None = None,
     ) -> None:
         if not boxes:
             raise ConfigError("at least one model must be loaded", param="model")
@@ -64,7 +62,7 @@ class LocalSpeechService:
         if len(set(names)) != len(names):
             raise ConfigError(f"two loaded models have the same name: {', '.join(names)}", param="model")
         self._boxes = tuple(boxes)
-        self._unsupported_text, self._idle = unsupported_text, idle
+        self._sessions = sessions or SessionRules()
         self.voices = VoiceCatalogue([box.speaker for box in boxes], folder, rules, transcriber)
         for box in boxes:
             box.bridge.start()
@@ -145,7 +143,7 @@ class LocalSpeechService:
     ) -> LiveUtterance:
         """Takes a slot; a cloned voice is noted down once it has one."""
         request = uuid.uuid4().hex[:12]
-        utterance = box.utterance(request, options, prompt, by_sentence, self._unsupported_text, self._idle)
+        utterance = box.utterance(request, options, prompt, by_sentence, self._sessions)
         if cloned is not None:
             self.voices.ledger.used(cloned, voice=voice_id, request=request, model=box.model.name)
         return utterance
@@ -174,8 +172,7 @@ def load_service(
     voices_dir: Path | None = None,
     rules: ReferenceRules | None = None,
     transcriber: Transcriber | None = None,
-    unsupported_text: UnsupportedText = UnsupportedText.WARN,
-    idle: IdleRules | None = None,
+    sessions: SessionRules | None = None,
 ) -> LocalSpeechService:
     """Load one or several checkpoints and start their engines. Blocking; raises ModelError.
 
@@ -183,10 +180,9 @@ def load_service(
     which all models share (None: most of the memory that is free); `threads` the cores torch may use, None to measure
     what is best; `device` `auto` is the first GPU, or the CPU. `precision` `auto` is fp32 on a CPU, bf16 on a GPU,
     which has no int8; the codec always runs in fp32. Cloned voices are kept in `voices_dir`, without it there are
-    none; `rules` and `transcriber` are for the recordings they are made of. `unsupported_text` is what becomes of
-    text in scripts that are not spoken. A GPU takes `kernels` `auto`, `triton` or `torch`; with `kv_precision` `fp8` it
-    holds keys and values in 8 bits, if the checkpoint bears that. Without `melody`, a checkpoint that has one speaks at
-    one pitch.
+    none; `rules` and `transcriber` are for the recordings they are made of; `sessions` is for every utterance. A GPU
+    takes `kernels` `auto`, `triton` or `torch`; with `kv_precision` `fp8` it holds keys and values in 8 bits, if the
+    checkpoint bears that. Without `melody`, a checkpoint that has one speaks at one pitch.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -226,8 +222,7 @@ def load_service(
         VoiceFolder(voices_dir) if voices_dir is not None else None,
         rules,
         transcriber,
-        unsupported_text,
-        idle,
+        sessions,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from sled_tts.server.errors import IdleTimeoutError, SlowReaderError
+from sled_tts.server.settings import Settings
 
 Message = TypeVar("Message")
 _Heard = TypeVar("_Heard", contravariant=True)
@@ -134,6 +135,14 @@ async def attend(conversation: Conversation[Message], session: Session[Message])
     while True:
         message = await conversation.next(session.wait_s())
         await (session.tick() if message is None else session.handle(message))
+
+
+def silence_limit_s(settings: Settings, *, awaited: bool, speaking: bool) -> float | None:
+    """How long a client may be silent: while text of theirs is `awaited`; while nothing is under way, as long as pools
+    keep connections; None while the server is `speaking` and there is nothing to do but listen."""
+    if awaited:
+        return settings.ws_idle_timeout_s
+    return None if speaking else settings.ws_unused_timeout_s
 
 
 @dataclass

@@ -15,7 +15,7 @@ from sled_tts.server.audio.formats import AudioFormat
 from sled_tts.server.engine.request import AudioChunk, Event, FinishReason, TextSkipped
 from sled_tts.server.errors import EmptyInputError, InvalidParameterError, Reply, UnsupportedError
 from sled_tts.server.metrics import UtteranceMeter
-from sled_tts.server.routes.attending import IdleClock
+from sled_tts.server.routes.attending import IdleClock, silence_limit_s
 from sled_tts.server.routes.deepgram_options import SpeakQuery, parse_query
 from sled_tts.server.routes.deepgram_session import Turn, TurnQueue
 from sled_tts.server.routes.forwarding import forward
@@ -78,9 +78,8 @@ class DeepgramSession:
 
     def wait_s(self) -> float | None:
         current = self.queue.current
-        limit: float | None = self.app.settings.ws_unused_timeout_s
-        if current is not None:
-            limit = None if current.ended else self.app.settings.ws_idle_timeout_s
+        awaited = current is not None and not current.ended
+        limit = silence_limit_s(self.app.settings, awaited=awaited, speaking=current is not None)
         return self.idle.left(self.wire.heard_at, limit)
 
     async def tick(self) -> None:

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 
 from sled_tts.server.errors import ProtocolError, Reply
 from sled_tts.server.metrics import UtteranceMeter
-from sled_tts.server.routes.attending import IdleClock
+from sled_tts.server.routes.attending import IdleClock, silence_limit_s
 from sled_tts.server.routes.native_messages import (
     Cancel,
     End,
@@ -63,10 +63,9 @@ class NativeSession:
 
     def wait_s(self) -> float | None:
         """The limit rests while the client has nothing to do but listen."""
-        limit: float | None = self.app.settings.ws_unused_timeout_s
-        if self.wire.speaking:
-            listening = self.speaker is not None and self.speaker.text_ended
-            limit = None if listening else self.app.settings.ws_idle_timeout_s
+        speaking = self.wire.speaking
+        awaited = speaking and not (self.speaker is not None and self.speaker.text_ended)
+        limit = silence_limit_s(self.app.settings, awaited=awaited, speaking=speaking)
         return self.idle.left(self.wire.heard_at, limit)
 
     async def tick(self) -> None:

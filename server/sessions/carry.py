@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sled_tts.server.engine.request import Float32, Prompt, WordTiming
+from sled_tts.server.sessions.marks import ends_phrase
 
-_BREAKS = ".!?…,;:—–。！？，；："
 # Shorter ends give too little of a voice.
 _LEAST_S = 0.5
-_CLOSING = "\"')]}”’»"
 
 
 def carried(
@@ -28,7 +27,7 @@ def carried(
     None when no such end is short enough: word borders without a pause are not known well enough to cut at.
     """
     for first, word in enumerate(words):
-        opens = first == 0 or words[first - 1].text.rstrip(_CLOSING)[-1:] in tuple(_BREAKS)
+        opens = first == 0 or ends_phrase(words[first - 1].text)
         cut = 0 if first == 0 else round((word.start_s - begin_s) * frame_rate)
         if opens and cut >= 0 and _LEAST_S * frame_rate <= len(latents) - cut <= max_frames:
             text = " ".join(w.text for w in words[first:])

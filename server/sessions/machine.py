@@ -10,15 +10,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from sled_tts.model.calibration import Calibration
-from sled_tts.model.melody.register import Register
+import numpy as np
+
 from sled_tts.server.engine.request import (
     AudioChunk,
     Event,
     Failed,
     Finished,
     FinishReason,
-    Mode,
     Prompt,
     SynthesisRequest,
     TextFlushed,
@@ -32,40 +31,9 @@ from sled_tts.server.sessions.carry import carried
 from sled_tts.server.sessions.feed import Segment, SegmentFeed
 from sled_tts.server.sessions.telling import WordTeller
 from sled_tts.server.sessions.timings import Pace
+from sled_tts.server.sessions.voice import Voice
 
 _SEED_STEP = 0x9E3779B97F4A7C15
-
-
-@dataclass(frozen=True)
-class Voice:
-    """What all requests of an utterance share. `whole_segments`: an offline checkpoint needs a segment's whole text.
-
-    `carry_frames`: each segment goes on from the end of the one before, at most so many frames; None when segments
-    begin afresh, or all from `prompt`. `timings`: words are told with their times; `unit_s`
-    is the pace at which that begins. `text_lead_s`: the engine tells where the network looks, so much ahead of the
-    sound; None when it does not. `calibration`, `register`: of the voice in `prompt`.
-    """
-
-    utterance_id: str
-    mode: Mode
-    seed: int
-    cfg_scale: float
-    max_frames: int | None
-    n: int | None
-    m: int | None
-    prompt: Prompt | None
-    sampling_rate: int
-    frame_rate: float
-    carry_frames: int | None = None
-    timings: bool = False
-    unit_s: float = 0.04
-    text_lead_s: float | None = None
-    calibration: Calibration | None = None
-    register: Register | None = None
-
-    @property
-    def whole_segments(self) -> bool:
-        return self.mode is Mode.OFFLINE
 
 
 @dataclass
@@ -89,6 +57,7 @@ class UtteranceMachine:
     _answered: int = field(default=0, init=False)
     _carry: Prompt | None = field(default=None, init=False)
     _words: WordTeller = field(init=False)
+    _pause: AudioChunk | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         voice = self.voice
@@ -139,12 +108,9 @@ class UtteranceMachine:
     def receive(self, event: Event) -> Event | None:
         """An event of the active request as the listener gets it; None when it is not for them."""
         if isinstance(event, AudioChunk):
-            lead = self._playback.deliver(self.clock(), event.frames)
-            self._sequence += 1
-            self._frames += event.frames
-            self._samples += event.pcm.size
             self._words.hear(event, self.active)
-            return replace(event, sequence=self._sequence - 1, lead_s=lead, looks=())
+            self._frames += event.frames
+            return self._deliver(event, event.frames)
         if isinstance(event, TextStarved):
             return TextStarved(self._playback.delivered)
         if isinstance(event, TextFlushed | WordsSpoken | TextSkipped):
@@ -155,6 +121,7 @@ class UtteranceMachine:
             return event
         if segment is not None:
             self._end_segment(segment, event)
+            self._pause_after(segment, event)
         self._add(event)
         self._spoken += 1
         if event.reason is FinishReason.CANCELLED:
@@ -167,6 +134,11 @@ class UtteranceMachine:
         """Words whose audio came last, or comes next; None when there are none or nobody asked."""
         told = self._words.take()
         return WordsSpoken(told) if told and self.voice.timings else None
+
+    def pause(self) -> AudioChunk | None:
+        """Silence after the segment that has just ended, which holds no latents; before whatever else comes next."""
+        pause, self._pause = self._pause, None
+        return pause
 
     def flush(self) -> None:
         """End the open segment; `flushed` says when it and all before it have been spoken."""
@@ -222,6 +194,20 @@ class UtteranceMachine:
             return
         end = carried(aligner.told, event.latents, self.voice.frame_rate, aligner.begin_s, limit, self.feed.prompt_ids)
         self._carry = end or self._carry
+
+    def _pause_after(self, segment: Segment, event: Finished) -> None:
+        voice = self.voice
+        frames = round(voice.pauses.after(segment) * voice.frame_rate)
+        if frames and event.samples and event.reason is FinishReason.STOP:
+            silence = np.zeros(round(frames * voice.sampling_rate / voice.frame_rate), np.float32)
+            self._pause = self._deliver(AudioChunk(0, silence, 0, 0.0), frames)
+
+    def _deliver(self, chunk: AudioChunk, frames: int) -> AudioChunk:
+        """The utterance's next chunk, which lasts as long as so many frames."""
+        lead = self._playback.deliver(self.clock(), frames)
+        self._sequence += 1
+        self._samples += chunk.pcm.size
+        return replace(chunk, sequence=self._sequence - 1, lead_s=lead, looks=())
 
     def _add(self, event: Finished) -> None:
         self._cut = self._cut or event.reason is FinishReason.LENGTH

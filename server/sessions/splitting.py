@@ -8,30 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-_SENTENCE = ".!?…。！？"
-_FULL_WIDTH = "。！？"
-_CLAUSE = ",;:—–、，；："
-_CLOSING = "\"')]}”’»"
-_ABBREVIATIONS = frozenset(
-    (
-        "mr.",
-        "mrs.",
-        "ms.",
-        "dr.",
-        "prof.",
-        "st.",
-        "vs.",
-        "e.g.",
-        "i.e.",
-        "no.",
-        "jr.",
-        "sr.",
-        "mt.",
-        "capt.",
-        "gen.",
-        "rev.",
-    )
-)
+from sled_tts.server.sessions.marks import FULL_WIDTH_ENDS, ends_clause, ends_sentence
 
 
 @dataclass(frozen=True)
@@ -103,7 +80,7 @@ class Splitter:
                 self._spaced = False
                 self._word += character
                 self._speakable = self._speakable or character.isalnum()
-                full_width = character in _FULL_WIDTH and self._speakable and self._length >= self.plan.sentence_at
+                full_width = character in FULL_WIDTH_ENDS and self._speakable and self._length >= self.plan.sentence_at
                 cut = full_width or self._length >= self.plan.limit
             if cut:
                 pieces.append(Piece("".join(out), True))
@@ -132,16 +109,8 @@ class Splitter:
         """Whether the segment may end after the word that has just ended."""
         if not self._speakable:
             return False
-        bare = self._word.rstrip(_CLOSING)
-        last = bare[-1:]
-        if last and last in _SENTENCE and not _is_abbreviation(bare):
+        if ends_sentence(self._word):
             return self._length >= self.plan.sentence_at
-        if last and last in _CLAUSE:
+        if ends_clause(self._word):
             return self._length >= self.plan.clause_at
         return self._length >= self.plan.word_at
-
-
-def _is_abbreviation(word: str) -> bool:
-    """`Dr.` and initials such as `J.` end no sentence; `I.` hardly ever does either."""
-    bare = word.lstrip("\"'([{“‘«")
-    return bare.lower() in _ABBREVIATIONS or (len(bare) == 2 and bare[0].isupper() and bare[1] == ".")

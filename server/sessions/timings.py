@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sled_tts.server.engine.request import AudioChunk, Float32, WordTiming
+from sled_tts.server.sessions.marks import ends_phrase
 
 _HOP_S = 0.01
 # Parts of the loudest 10 ms so far; closures of stops are shorter than a pause.
@@ -20,8 +21,6 @@ _SILENT = 0.04
 _PAUSE_S = 0.09
 _HESITATION_S = 0.15
 _NEAR_S = 0.35
-_PHRASE_ENDS = ".!?…,;:—–。！？，；："
-_CLOSING = "\"')]}”’»"
 _VOWELS = frozenset("aeiouyàáâäèéêëìíîïòóôöùúûü")
 
 
@@ -37,7 +36,7 @@ class Word:
 
     @property
     def ends_phrase(self) -> bool:
-        return self.text.rstrip(_CLOSING)[-1:] in tuple(_PHRASE_ENDS)
+        return ends_phrase(self.text)
 
     @property
     def units(self) -> float:

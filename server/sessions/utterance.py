@@ -135,6 +135,8 @@ class LiveUtterance:
         heard = self._machine.receive(event)
         if (words := self._machine.words()) is not None:
             self._out.append(words)
+        if (pause := self._machine.pause()) is not None:
+            self._out.append(pause)
         self._out.extend(self._machine.flushed())
         self._emit(heard)
         if self._machine.active is None:

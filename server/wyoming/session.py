@@ -19,7 +19,7 @@ from sled_tts.server.errors import (
     UnsupportedError,
 )
 from sled_tts.server.metrics import UtteranceMeter
-from sled_tts.server.routes.attending import IdleClock, attend
+from sled_tts.server.routes.attending import IdleClock, attend, silence_limit_s
 from sled_tts.server.routes.forwarding import forward
 from sled_tts.server.routes.state import AppState
 from sled_tts.server.service import Utterance, UtteranceOptions
@@ -65,10 +65,7 @@ class WyomingSession:
     idle: IdleClock = field(default_factory=IdleClock, init=False)
 
     def wait_s(self) -> float | None:
-        if self.wire.speaking and self.coming is None:
-            return self.idle.left(self.wire.heard_at, None)
-        settings = self.app.settings
-        limit = settings.ws_idle_timeout_s if self.queue else settings.ws_unused_timeout_s
+        limit = silence_limit_s(self.app.settings, awaited=self.coming is not None, speaking=self.wire.speaking)
         return self.idle.left(self.wire.heard_at, limit)
 
     async def tick(self) -> None:

@@ -11,6 +11,7 @@ from sled_tts.server.engine.request import AudioChunk, Event, Failed, Finished, 
 from sled_tts.server.errors import IdleTimeoutError
 from sled_tts.server.service import UtteranceOptions
 from sled_tts.server.sessions.idle import IdleRules
+from sled_tts.server.sessions.rules import SessionRules
 from sled_tts.server.sessions.utterance import LiveUtterance
 from sled_tts.server.wiring import LocalSpeechService, load_service
 from tests.fakes import until
@@ -59,7 +60,7 @@ async def test_slow_text_sounds_like_fast_text_and_nothing_is_said_in_between(sp
 
 
 async def test_silence_flushes_what_is_there_and_text_may_go_on(spec: str) -> None:
-    service = load_service([spec], slots=2, threads=1, idle=IdleRules(flush_s=0.1))
+    service = load_service([spec], slots=2, threads=1, sessions=SessionRules(idle=IdleRules(flush_s=0.1)))
     try:
         utterance = service.open_stream(OPTIONS)
         events: list[Event] = []
@@ -78,7 +79,7 @@ async def test_silence_flushes_what_is_there_and_text_may_go_on(spec: str) -> No
 
 
 async def test_long_silence_ends_the_utterance_with_its_reason_and_frees_the_slot(spec: str) -> None:
-    service = load_service([spec], slots=2, threads=1, idle=IdleRules(flush_s=0.05, close_s=0.4))
+    service = load_service([spec], slots=2, threads=1, sessions=SessionRules(idle=IdleRules(flush_s=0.05, close_s=0.4)))
     try:
         utterance = service.open_stream(OPTIONS)
         events: list[Event] = []

@@ -23,8 +23,9 @@ from sled_tts.server.engine.request import (
 from sled_tts.server.service import UtteranceOptions
 from sled_tts.server.sessions.carry import carried
 from sled_tts.server.sessions.feed import SegmentFeed
-from sled_tts.server.sessions.machine import UtteranceMachine, Voice
+from sled_tts.server.sessions.machine import UtteranceMachine
 from sled_tts.server.sessions.splitting import SplitPlan
+from sled_tts.server.sessions.voice import Voice
 from sled_tts.server.wiring import load_service
 from tests.fakes import FakeClock
 from tests.server.sessions.test_feed import TOKENIZER

@@ -19,8 +19,9 @@ from sled_tts.server.engine.request import (
 )
 from sled_tts.server.errors import EmptyInputError, EngineError
 from sled_tts.server.sessions.feed import SegmentFeed
-from sled_tts.server.sessions.machine import UtteranceMachine, Voice
+from sled_tts.server.sessions.machine import UtteranceMachine
 from sled_tts.server.sessions.splitting import SplitPlan
+from sled_tts.server.sessions.voice import Voice
 from tests.fakes import FakeClock
 from tests.server.sessions.test_feed import TOKENIZER
 
