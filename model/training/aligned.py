@@ -50,7 +50,7 @@ def write_aligned_samples(
     device = model.cos.device
     torch.manual_seed(seed)
     rng, made = np.random.default_rng(seed), 0
-    for pairs in each_once(corpus, positions, prompts, seed):
+    for pairs in each_once(corpus, positions, prompts, seed, model.config.max_position_embeddings):
         utterances = [corpus.utterance(item, prompt=prompt) for prompt, item in pairs]
         batch = collate(utterances, left_pad_text=not model.config.is_streaming)
         found = _samples(model, batch.to(device), sampling or Sampling(), rng).cpu().numpy()

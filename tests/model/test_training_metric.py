@@ -162,6 +162,16 @@ def test_samples_are_made_once_of_each_utterance_where_a_training_weighs_speaker
     assert len(set(drawn)) < len(drawn), "a weighted epoch would not do"
 
 
+def test_samples_of_long_utterances_fit_the_network_that_makes_them(corpus: Corpus, tmp_path: Path) -> None:
+    """Each fits by itself, most do not with a prompt before them; padded in one batch they must fit too."""
+    most = 50
+    model = network(max_position_embeddings=most)
+    alone = max(item.frames + len(corpus.tokenizer.encode(item.text)) for item in corpus.items)
+    assert alone <= most < 2 * alone
+    made = write_aligned_samples(model, corpus, tmp_path / "samples.npy", prompts=Pairing(1.0, 40), positions=200)
+    assert made == sum(item.frames for item in corpus.items)
+
+
 def test_samples_follow_the_recording_they_are_aligned_with(corpus: Corpus, tmp_path: Path) -> None:
     """A network whose output is its noise alone would not: its samples change with the past it reads."""
     model = network()
