@@ -12,6 +12,7 @@ import torch
 
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.kv_cache import KVCache
+from sled_tts.model.machine import usable_cores
 from sled_tts.model.sled import Sled
 from sled_tts.model.stepping import forward_packed, pack, pad_rows
 
@@ -33,7 +34,7 @@ class ThreadChoice:
 
 def thread_candidates(cores: int | None = None) -> tuple[int, ...]:
     """1, 2, 4, ... up to the cores this process may use, and their number itself; OMP_NUM_THREADS is a bound."""
-    usable = cores or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    usable = cores or usable_cores()
     bound = os.environ.get("OMP_NUM_THREADS", "")
     if bound.isdecimal() and int(bound):
         usable = min(usable, int(bound))

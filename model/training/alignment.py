@@ -59,11 +59,14 @@ class Aligner:
         return cls(Decoder(samprate=RATE, lm=None, loglevel="FATAL"))
 
     def align(self, samples: npt.NDArray[np.int16], text: str) -> Aligned | None:
-        """Align 16 kHz `samples [N]`; None when a word is not in the dictionary or the text does not fit."""
+        """Align 16 kHz `samples [N]`; None when a word is not in the dictionary or the text does not fit. What was
+        aligned before makes no difference."""
         words = [w if self.decoder.lookup_word(w) is not None else w.strip("'") for w in spoken_words(text)]
         if not words or any(self.decoder.lookup_word(word) is None for word in words):
             return None
         data = samples.astype("<i2").tobytes()
+        # Features are normalised by what the decoder has heard, other speakers too.
+        self.decoder.reinit_feat()
         try:
             self.decoder.set_align_text(" ".join(words))
             self._decode(data)

@@ -18,6 +18,7 @@ from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.config import GeneratorConfig, SledConfig
 from sled_tts.model.errors import ModelError
+from sled_tts.model.machine import usable_cores
 from sled_tts.model.melody.melody import FILE as MELODY
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import SPECIAL, Tokenizer, train_tokenizer
@@ -103,6 +104,7 @@ def recordings(
     lock_pitch: Annotated[bool, typer.Option(help="Re-speak at a constant pitch on the frame grid.")] = True,
     align: Annotated[bool, typer.Option(help="Find phones and phrases with pocketsphinx.")] = True,
     skip_bad: Annotated[bool, typer.Option(help="Go on without the cuts that cannot be used.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; unset: one for each core.")] = None,
 ) -> None:
     """Make a corpus of recorded speech from a manifest."""
     # Here, so that synthetic training needs none of the train extra.
@@ -116,7 +118,9 @@ def recordings(
     how = Preparation(hop=small_codec_config().hop_length, lock_pitch=lock_pitch, align=align)
     with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as progress:
         bar = progress.add_task("recordings", total=len(cuts))
-        count, hours = prepare_recordings(cuts, work / "corpus", how, lambda done: progress.update(bar, completed=done))
+        count, hours = prepare_recordings(
+            cuts, work / "corpus", how, lambda done: progress.update(bar, completed=done), jobs or usable_cores()
+        )
     typer.echo(f"{count} utterances, {hours:.2f} h")
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from sled_tts.model.checkpoint import load_sled_state
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.errors import ModelError
+from sled_tts.model.machine import usable_cores
 from sled_tts.model.melody.melody import FILE as MELODY
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import Tokenizer, train_tokenizer
@@ -120,7 +121,9 @@ class Pipeline:
                 raise ModelError(f"{name}: some cuts cannot be used; mend them or set skip_bad", param="data.manifests")
             cuts += found
         chosen, how = cuts[: data.limit], preparation(self.recipe)
-        prepare_recordings(chosen, out, how, lambda done: self.progress("corpus", done, len(chosen), ""))
+        prepare_recordings(
+            chosen, out, how, lambda done: self.progress("corpus", done, len(chosen), ""), usable_cores()
+        )
 
     def _aligned(self, out: Path) -> None:
         data, training = self._data(), self.recipe.training

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import multiprocessing
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +25,8 @@ Float64 = npt.NDArray[np.float64]
 
 _LEAD_S, _TRAIL_S = 0.06, 0.12
 _PITCH_SAMPLES = 5
+# What a process is given of many cuts.
+_CUTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -106,22 +112,25 @@ def prepare_recordings(
     folder: Path,
     how: Preparation,
     progress: Callable[[int], None] = lambda done: None,
+    jobs: int = 1,
 ) -> tuple[int, float]:
     """Write `folder/audio.i16` and `folder/items.jsonl` from cuts of any rate, and `folder/pitch.f32` where pitch is
     locked; returns (utterances, hours).
 
     The speaker is the supervision's, or the recording's folder where there is none. `progress` hears how many cuts
-    are done. Raises ModelError for speakers without voiced speech and for audio that cannot be read.
+    are done; `jobs` processes make the same files as one. Raises ModelError for speakers without voiced speech and for
+    audio that cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     preparer, count, offset = Preparer.create(cuts, how), 0, 0
     with (
+        closing(_prepared(preparer, cuts, jobs)) as prepared,
         (folder / "audio.i16.partial").open("wb") as audio,
         (folder / "items.jsonl.partial").open("w") as items,
         (folder / f"{PITCHES}.partial").open("wb") as pitches,
     ):
-        for done, cut in enumerate(cuts, 1):
-            for piece in preparer.pieces(cut):
+        for done, pieces in enumerate(prepared, 1):
+            for piece in pieces:
                 frames = len(piece.samples) // how.hop
                 item = CorpusItem(count, piece.text, offset, frames, piece.labels, piece.speaker)
                 audio.write(piece.samples.tobytes())
@@ -138,6 +147,26 @@ def prepare_recordings(
     for name in ("audio.i16", "items.jsonl", *([PITCHES] if how.lock_pitch else [])):
         (folder / f"{name}.partial").replace(folder / name)
     return count, offset * how.hop / how.rate / 3600
+
+
+def _prepared(preparer: Preparer, cuts: Sequence[MonoCut], jobs: int) -> Generator[list[Piece], None, None]:
+    """The utterances of each cut, in order."""
+    if jobs == 1 or len(cuts) <= _CUTS_AT_ONCE:
+        yield from map(preparer.pieces, cuts)
+        return
+    parts = [cuts[first : first + _CUTS_AT_ONCE] for first in range(0, len(cuts), _CUTS_AT_ONCE)]
+    # A fresh interpreter: a forked one would inherit threads in an unknown state.
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+    try:
+        for part in pool.map(partial(_pieces_of, preparer.how, preparer.pitches), parts):
+            yield from part
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pieces_of(how: Preparation, pitches: Mapping[str, float], cuts: Sequence[MonoCut]) -> list[list[Piece]]:
+    preparer = Preparer(how, pitches, Aligner.create() if how.align else None)
+    return [preparer.pieces(cut) for cut in cuts]
 
 
 def speaker_of(cut: MonoCut) -> str:

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 
+from sled_tts.model.checkpoint import load_bundle
 from sled_tts.model.errors import ModelError
+from sled_tts.model.speaking import lines_in, speak_lines
 
 pytest.importorskip("lhotse", reason="the train extra is not installed")
 
 from sled_tts.model.melody.register import nearest_pitch
 from sled_tts.model.pitch import PITCHES_HZ, lock_pitch, median_pitch, pitch_track
-from sled_tts.model.training.alignment import Aligned
+from sled_tts.model.training.alignment import Aligned, Aligner
 from sled_tts.model.training.manifests import Limits, read_manifest
 from sled_tts.model.training.recordings import Preparation, prepare_recordings, trim_silence
 from sled_tts.model.training.synthetic import read_audio, read_items
@@ -143,6 +145,45 @@ def test_recordings_become_whole_frames_at_one_level(tmp_path: Path) -> None:
         wave = audio[item.offset * 320 : (item.offset + item.frames) * 320].astype(np.float64) / 32768
         assert np.sqrt(np.square(wave).mean()) == pytest.approx(0.07, rel=0.02)
         assert median_pitch([wave], RATE) == pytest.approx(hz, rel=0.02)
+
+
+def test_several_processes_make_the_corpus_of_one(tmp_path: Path) -> None:
+    """More cuts than one process is given at once."""
+    lines = []
+    for number in range(20):
+        soundfile.write(tmp_path / f"{number}.wav", voice(0.6 + 0.02 * number, 120 + number), RATE)
+        lines.append(cut(str(number), f"{number}.wav", 0.6 + 0.02 * number))
+    cuts, _ = read_manifest(write(tmp_path, lines), Limits())
+    heard: list[int] = []
+    alone = prepare_recordings(cuts, tmp_path / "alone", Preparation())
+    together = prepare_recordings(cuts, tmp_path / "together", Preparation(), heard.append, jobs=2)
+    assert together == alone
+    assert heard == list(range(1, 21))
+    for name in ("audio.i16", "items.jsonl", "pitch.f32", "locked.json"):
+        assert (tmp_path / "together" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+def test_a_cut_that_cannot_be_read_ends_all_processes_and_is_named(tmp_path: Path) -> None:
+    lines = []
+    for number in range(40):
+        soundfile.write(tmp_path / f"{number}.wav", voice(0.6, 120), RATE)
+        lines.append(cut(f"cut-{number}", f"{number}.wav", 0.6))
+    cuts, _ = read_manifest(write(tmp_path, lines), Limits())
+    (tmp_path / "19.wav").write_bytes(b"no sound")
+    with pytest.raises(ModelError, match="cut-19"):
+        prepare_recordings(cuts, tmp_path / "corpus", Preparation(align=False), jobs=2)
+    assert not (tmp_path / "corpus" / "items.jsonl").exists()
+
+
+def test_an_alignment_does_not_depend_on_what_was_aligned_before() -> None:
+    bundle, text = load_bundle("built-in"), "It was a bright cold day in April."
+    wave = speak_lines(bundle, lines_in(bundle, bundle.voice(None), [text]), cfg_scale=2.0, seed=0)[0].wave
+    noisy = wave + 0.05 * np.random.default_rng(0).standard_normal(len(wave))
+    speech, other = ((np.clip(heard, -1, 1) * 32767).astype(np.int16) for heard in (wave, noisy))
+    first, after = Aligner.create().align(speech, text), Aligner.create()
+    assert first is not None
+    after.align(other, text)
+    assert after.align(speech, text) == first
 
 
 def test_silence_alone_is_left_as_it_is() -> None:
