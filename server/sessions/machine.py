@@ -126,8 +126,12 @@ class UtteranceMachine:
         self._spoken += 1
         if event.reason is FinishReason.CANCELLED:
             return self.cancel()
-        settled = self.settle()
-        return settled if settled is not None or self._frames_left() != 0 else self._finish(FinishReason.LENGTH)
+        if (settled := self.settle()) is not None:
+            return settled
+        if self._frames_left() == 0:
+            return self._finish(FinishReason.LENGTH)
+        # Between segments no request waits, only the listener does.
+        return None if self.feed.closed or self.feed.segments else TextStarved(self._frames)
 
     def words(self) -> WordsSpoken | None:
         """Words whose audio came last, or comes next; None when there are none or nobody asked."""

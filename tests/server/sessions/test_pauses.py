@@ -105,7 +105,7 @@ def test_a_pause_comes_before_the_flush_that_ended_its_sentence() -> None:
     machine, _ = build(pauses=PAUSES)
     machine.feed.append("the fox.")
     machine.flush()
-    assert [type(event) for event in heard(machine, 5)] == [AudioChunk, AudioChunk, TextFlushed]
+    assert [type(event) for event in heard(machine, 5)] == [AudioChunk, AudioChunk, TextFlushed, TextStarved]
 
 
 def test_a_pause_counts_in_the_longest_the_utterance_may_be() -> None:
