@@ -20,6 +20,8 @@ _PLAYERS = (
     ("ffplay", "-loglevel", "error", "-nodisp", "-autoexit", "-f", "s16le", "-ar", "{rate}", "-i", "-"),
     ("play", "-q", "-t", "raw", "-e", "signed", "-b", "16", "-r", "{rate}", "-c", "1", "-"),
 )
+# Names of files that a listener would not take for wav.
+_NOT_WAV = frozenset({".mp3", ".opus", ".ogg", ".aac", ".m4a", ".flac", ".pcm", ".raw"})
 
 
 class Sink(Protocol):
@@ -31,10 +33,16 @@ class Sink(Protocol):
 
 
 class WavFile:
-    """A finished wav file: sizes are right once closed."""
+    """A finished wav file: sizes are right once closed. Raises SledClientError where it cannot be written."""
 
     def __init__(self, path: Path, rate: int) -> None:
-        self._wave = wave.open(str(path), "wb")  # noqa: SIM115 - closed by close()
+        if path.suffix.lower() in _NOT_WAV:
+            raise SledClientError(f"{path}: only wav files are written; POST /v1/audio/speech has other formats")
+        try:
+            self._file = path.open("wb")
+        except OSError as error:
+            raise SledClientError(f"{path}: {error.strerror}") from None
+        self._wave = wave.open(self._file, "wb")  # noqa: SIM115 - closed by close()
         self._wave.setparams((1, 2, rate, 0, "NONE", "not compressed"))
 
     def write(self, pcm: bytes) -> None:
@@ -42,6 +50,7 @@ class WavFile:
 
     def close(self) -> None:
         self._wave.close()
+        self._file.close()
 
 
 class WavStdout:

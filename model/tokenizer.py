@@ -112,7 +112,7 @@ class Tokenizer:
             if not UNK < value < self.vocab_size:
                 raise TokenizerError(
                     f"token id {value} at index {index} is no text token (allowed: {UNK + 1}..{self.vocab_size - 1})",
-                    param="ids",
+                    param="tokens",
                 )
         return checked
 

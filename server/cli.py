@@ -123,6 +123,9 @@ async def _greet(server: uvicorn.Server, state: AppState, console: Console, demo
         await state.settled.wait()
     try:
         if state.warm_up is None:
+            if state.failure is None:
+                # It was stopped before, or could not listen: uvicorn has logged why.
+                return False
             raise EngineError(f"the warm-up synthesis failed: {state.failure}")
         port = await _port(server)
         announce(console, settings, port, service.models, service.voices.list(), state.warm_up)

@@ -30,6 +30,7 @@ from sled_tts.server.voices.setup import voices_dir
 T = TypeVar("T")
 _WEIGHT_BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 _SMALLER = {"fp32": "--precision int8, a smaller model", "bf16": "--precision int8", "int8": "A smaller model"}
+_BUZZ_HZ = 120.0
 _PACKAGES = ("torch", "tokenizers", "safetensors", "fastapi", "uvicorn", "websockets", "soxr", "soundfile")
 
 
@@ -154,7 +155,10 @@ async def _clone(service: SpeechService) -> float:
     A checkpoint that takes no prompts refuses it only after that.
     """
     rate = service.models[0].sampling_rate
-    recording = np.random.default_rng(0).normal(0.0, 0.05, rate).astype(np.float32)
+    # A buzz: where a checkpoint has a melody, a recording without a pitch is refused.
+    overtones = np.arange(1, 16)[:, None]
+    phase = 2 * np.pi * _BUZZ_HZ * np.arange(rate) / rate
+    recording = (0.1 / overtones * np.sin(overtones * phase)).sum(axis=0).astype(np.float32)
     began = time.perf_counter()
     with suppress(UnsupportedError):
         (await service.speak("a", UtteranceOptions(seed=0), Reference(recording, rate, "a"))).cancel()

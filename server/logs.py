@@ -43,8 +43,17 @@ def configure_logging(level: str, *, json: bool, stream: TextIO | None = None) -
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    errors = logging.getLogger("uvicorn.error")
+    errors.removeFilter(_is_news)
+    errors.addFilter(_is_news)
     # Access logs of uvicorn hold the query string, which may hold a key; ours log the path only.
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn says this of every WebSocket that was refused with an HTTP answer, as ours are; but a wrong key, say, is
+    no error of the server's."""
+    return record.msg != "ASGI callable returned without completing handshake."
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -4,15 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import math
+import socket
+import time
 from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
 
+from sled_tts.server.routes.state import AppState, state_of_app
 from sled_tts.server.settings import Settings
 
+# How often a server that stops looks whether somebody is still spoken to; the last message needs as long to get out.
+_LOOK_S = 0.05
 
-def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
+
+class SpeechServer(uvicorn.Server):
+    """One that lets WebSockets be spoken to until their utterances end: uvicorn alone waits for HTTP answers only."""
+
+    def __init__(self, config: uvicorn.Config, state: AppState) -> None:
+        super().__init__(config)
+        self._state = state
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new connections, let open utterances end for as long as the settings say, then close them all."""
+        self._state.stopping = True
+        for server in self.servers:
+            server.close()
+        deadline = time.monotonic() + self._state.settings.shutdown_timeout_s
+        while self._state.speaking and time.monotonic() < deadline and not self.force_exit:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_LOOK_S)
+        # What is left of it is for HTTP; closing takes a moment in any case.
+        self.config.timeout_graceful_shutdown = max(1, math.ceil(deadline - time.monotonic()))
+        await super().shutdown(sockets)
+
+
+def make_server(app: FastAPI, settings: Settings) -> SpeechServer:
     """A configured server, not started.
 
     Compression is off: PCM does not compress and the attempt costs latency. Message size is bounded before anything
@@ -32,10 +60,9 @@ def make_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
         ws_max_size=settings.ws_max_message_bytes,
         ws_ping_interval=settings.ws_ping_s,
         ws_ping_timeout=settings.ws_ping_s,
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
         server_header=False,
     )
-    return uvicorn.Server(config)
+    return SpeechServer(config, state_of_app(app))
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -69,6 +70,21 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            raise ValueError(f"must be auto, cpu, cuda or cuda:N, got {value!r}")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _no_empty_key(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # What `--api-key "$KEY"` gives where KEY is not set.
+        if not all(value):
+            raise ValueError("a key must not be empty")
         return value
 
     @field_validator("model")

@@ -1,13 +1,15 @@
 // The page: one WebSocket an utterance, raw PCM into an AudioWorklet.
-import { $, ms, request, save, say } from "./page.js";
-import { draw, last, openAudio, playAgain, post, toFloat, wav } from "./sound.js";
+import { $, ms, request, save, say, words } from "./page.js";
+import { draw, last, openAudio, playAgain, post, toFloat, wav, whenPlaying } from "./sound.js";
 import { listVoices } from "./voices.js";
 
 let session = null;     // the utterance under way
 let spoken = null;      // what the last whole utterance was asked for with, to have it again in another format
 
+let playing = false;    // sound comes out: speech is received faster than it is heard
+
 function buttons(active) {
-  $("stop").disabled = !active;
+  $("stop").disabled = !active && !playing;
   $("download").disabled = $("again").disabled = active || !last.samples.length;
 }
 
@@ -95,7 +97,7 @@ class Session {
     } else if (message.type === "error") {
       this.done = true;
       const { message: told, param, code } = message.error ?? message;
-      say(code === "over_capacity" ? "Every stream of the server is taken. Try again in a moment." : param ? `${told} (${param})` : told, true);
+      say(code === "over_capacity" ? "Every stream of the server is taken. Try again in a moment." : words(told, param), true);
     } else if (message.type === "done") {
       this.done = true;
       $("ttfa").textContent = ms(message.ttfa_s);
@@ -131,6 +133,13 @@ function speak() {
   session = new Session();
   session.send({ type: "text", text });
   session.send({ type: "end" });
+}
+
+function stop() {
+  if (session) return session.cancel();
+  if (!playing) return;
+  post("clear");
+  say("Stopped.");
 }
 
 let spokenUpTo = 0;
@@ -173,8 +182,9 @@ async function download() {
   }
 }
 
+whenPlaying((now) => { playing = now; buttons(session !== null); });
 $("speak").onclick = speak;
-$("stop").onclick = () => session?.cancel();
+$("stop").onclick = stop;
 $("again").onclick = () => playAgain().catch((error) => say(`No sound: ${error.message}`, true));
 $("download").onclick = download;
 $("speed").oninput = () => { $("pace").value = Number($("speed").value).toFixed(2).replace(/0$/, ""); };
@@ -185,7 +195,7 @@ $("live").onchange = () => {
 };
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); speak(); }
-  if (event.key === "Escape") session?.cancel();
+  if (event.key === "Escape") stop();
 });
 
 async function load() {

@@ -7,12 +7,15 @@ export function say(text, bad = false, where = "status") {
   $(where).classList.toggle("error", bad);
 }
 
+// An error of the server: what it says, and which field it is about if it does not say so.
+export const words = (message, param) => (param && !message.startsWith(param) ? `${message} (${param})` : message);
+
 // What an answer of the server that is an error says, in words.
 export async function reason(response) {
   if (response.status === 401) return "The server wants an API key: put the right one into Settings.";
   try {
     const { error } = await response.json();
-    return error.param ? `${error.message} (${error.param})` : error.message;
+    return words(error.message, error.param);
   } catch {
     return `The server answered ${response.status}.`;
   }

@@ -4,6 +4,9 @@ import { $ } from "./page.js";
 let audio = null;       // { context, player } at the stream's sample rate
 export const last = { samples: [], rate: 24000 };
 export const post = (message) => audio?.player.port.postMessage(message);
+// Told whether sound comes out, which goes on after the last of it has been received.
+let tellPlaying = () => {};
+export const whenPlaying = (tell) => { tellPlaying = tell; };
 const total = () => last.samples.reduce((sum, part) => sum + part.length, 0);
 
 export async function openAudio(sampleRate) {
@@ -12,10 +15,11 @@ export async function openAudio(sampleRate) {
     post("clear");
     return;
   }
-  if (audio) await audio.context.close();
+  if (audio) { await audio.context.close(); tellPlaying(false); }
   const context = new AudioContext({ sampleRate, latencyHint: "interactive" });
   await context.audioWorklet.addModule("/studio/worklet.js");
   const player = new AudioWorkletNode(context, "pcm-player", { numberOfInputs: 0, outputChannelCount: [1] });
+  player.port.onmessage = ({ data }) => tellPlaying(data === "playing");
   player.connect(context.destination);
   await context.resume();
   audio = { context, player };

@@ -11,7 +11,10 @@ class PcmPlayer extends AudioWorkletProcessor {
     this.prebuffer = Math.round(sampleRate * 0.04);
     this.port.onmessage = ({ data }) => {
       if (data === "end") this.ended = true;
-      else if (data === "clear") { this.queue = []; this.offset = this.buffered = 0; this.playing = this.ended = false; }
+      else if (data === "clear") {
+        if (this.playing) this.port.postMessage("finished");
+        this.queue = []; this.offset = this.buffered = 0; this.playing = this.ended = false;
+      }
       else { this.queue.push(data); this.buffered += data.length; }
     };
   }

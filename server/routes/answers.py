@@ -22,7 +22,8 @@ from sled_tts.server.service import Utterance, UtteranceOptions
 
 # Names come back in a header: no more than a few, and only such as names are.
 _NAME, _NAMED = re.compile(r"[A-Za-z0-9_.-]{1,64}"), 8
-
+# A warning of `Answer.response`.
+VOICE_SUBSTITUTED = "the voice that was asked for is not here; the default one speaks"
 
 T = TypeVar("T")
 

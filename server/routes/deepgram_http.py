@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from sled_tts.server.errors import UnsupportedError
-from sled_tts.server.routes.answers import begin_answer
+from sled_tts.server.routes.answers import VOICE_SUBSTITUTED, begin_answer
 from sled_tts.server.routes.deepgram import ROUTE
 from sled_tts.server.routes.deepgram_options import SpeakQuery
 from sled_tts.server.routes.state import State
@@ -33,5 +33,5 @@ async def speak(body: SpeakBody, query: Annotated[SpeakQuery, Query()], state: S
     wanted = query.audio(streamed=False)
     options = query.options(state, state.resolve_model(None, "offline"))
     answer = await begin_answer(state, ROUTE, body.text, options, wanted, query.speed)
-    warning = "the voice that was asked for is not here; the default one speaks" if query.stock_voice else None
+    warning = VOICE_SUBSTITUTED if query.stock_voice else None
     return answer.response(query, warning=warning)

@@ -38,9 +38,9 @@ async def live() -> Live:
 
 
 @router.head("/health/ready", include_in_schema=False)
-@router.get("/health/ready", responses={503: {"description": "Warming up, failed to, or the engine has stopped"}})
+@router.get("/health/ready", responses={503: {"description": "Warming up, failed to, stopped or stopping"}})
 async def ready(state: State) -> Ready:
-    """200 once a warm-up synthesis has succeeded; 503 before, and after an engine has died."""
+    """200 once a warm-up synthesis has succeeded; 503 before, and when the engine or the server stops."""
     state.require_ready()
     assert state.warm_up is not None
     stats = state.service.engine_stats().values()

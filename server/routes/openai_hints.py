@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.websockets import WebSocket
 
 from sled_tts.server.errors import NotFoundError
@@ -27,9 +27,9 @@ async def doubled_version(rest: str) -> None:
 
 @router.api_route("/audio/{rest:path}", methods=_METHODS)
 @router.api_route("/models", methods=_METHODS)
-async def missing_version(rest: str = "") -> None:
+async def missing_version(request: Request) -> None:
     """For clients that append nothing."""
-    raise NotFoundError(f"the base URL should end in /v1{f' (asked for {rest})' if rest else ''}", param="path")
+    raise NotFoundError(f"the base URL should end in /v1 (asked for {request.url.path})", param="path")
 
 
 @router.get("/v1/stream")

@@ -11,7 +11,7 @@ from sled_tts.server.audio.encoder import rest_format
 from sled_tts.server.audio.formats import CONTENT_TYPES, AudioFormat, Codec
 from sled_tts.server.audio.reference import decode_base64
 from sled_tts.server.errors import InvalidParameterError
-from sled_tts.server.routes.answers import begin, require_text
+from sled_tts.server.routes.answers import VOICE_SUBSTITUTED, begin, require_text
 from sled_tts.server.routes.openai_events import MEDIA_TYPE as EVENT_STREAM
 from sled_tts.server.routes.openai_events import speech_events
 from sled_tts.server.routes.speech_body import SpeechBody
@@ -48,7 +48,10 @@ async def speech(body: SpeechBody, state: State) -> StreamingResponse:
         expected_cut=body.max_seconds is not None,
         param="input",
     )
-    warning = "instructions has no effect on this model" if body.instructions else None
+    warnings = ["instructions has no effect on this model"] if body.instructions else []
+    if body.voice_name is not None and answer.options.voice is None:
+        warnings.append(VOICE_SUBSTITUTED)
+    warning = "; ".join(warnings)
     if body.stream_format == "sse":
         response = answer.response(body, speech_events(answer.body, body.input), EVENT_STREAM, warning)
     else:
@@ -58,7 +61,7 @@ async def speech(body: SpeechBody, state: State) -> StreamingResponse:
 
 
 async def _start(body: SpeechBody, state: AppState) -> tuple[Utterance, UtteranceOptions]:
-    state.service.voices.resolve(body.voice_name)
+    voice = state.voice_or_default(body.voice_name)
     require_text(body.input, state.settings.max_text_chars, "input")
     model = state.resolve_model(body.model, "offline")
     # Cheap refusals come before a recording is decoded.
@@ -70,7 +73,7 @@ async def _start(body: SpeechBody, state: AppState) -> tuple[Utterance, Utteranc
         body.cfg_scale,
         max_frames,
         model=model.name,
-        voice=body.voice_name,
+        voice=voice,
         normalize=body.normalize,
     )
     return await state.service.speak(body.input, options, reference), options

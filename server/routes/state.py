@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends
 from starlette.applications import Starlette
@@ -14,6 +16,7 @@ from starlette.requests import HTTPConnection
 from sled_tts.server.errors import NotFoundError, NotReadyError, Reply, SledTtsError, VoiceNotFoundError, reply_for
 from sled_tts.server.logs import get_logger
 from sled_tts.server.metrics import Metrics
+from sled_tts.server.routes.attending import Conversation
 from sled_tts.server.service import LoadedModel, SpeechService, WarmUp
 from sled_tts.server.settings import Settings
 
@@ -29,7 +32,7 @@ _DATED_MODEL = "gpt-4o-mini-tts-"
 class AppState:
     """One server. `warm_up` is set once it can speak, `failure` when it cannot; `settled` once either is known.
 
-    `wyoming_port`: where the Wyoming listener really is, while it is.
+    `wyoming_port`: where the Wyoming listener really is, while it is. `stopping` once the server has been told to.
     """
 
     settings: Settings
@@ -39,9 +42,28 @@ class AppState:
     failure: Exception | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     wyoming_port: int | None = None
+    stopping: bool = False
+    _conversations: set[Conversation[Any]] = field(default_factory=set, init=False)
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a connection that carries several utterances has one under way."""
+        return any(conversation.speaking for conversation in self._conversations)
+
+    @contextmanager
+    def conversing(self, conversation: Conversation[Any]) -> Iterator[None]:
+        """While this goes on it counts for `speaking`."""
+        self._conversations.add(conversation)
+        try:
+            yield
+        finally:
+            self._conversations.discard(conversation)
 
     def require_ready(self) -> None:
-        """Raises NotReadyError until the warm-up synthesis has succeeded, and after an engine has died."""
+        """Raises NotReadyError until the warm-up synthesis has succeeded, and after an engine has died or the server
+        has been told to stop."""
+        if self.stopping:
+            raise NotReadyError("the server is shutting down")
         if self.failure is not None:
             raise NotReadyError(f"the warm-up synthesis failed: {self.failure}")
         if self.warm_up is None:

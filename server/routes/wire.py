@@ -88,7 +88,7 @@ async def converse(socket: WebSocket, route: str, begin: Callable[[Wire, AppStat
         return
     headers = [(name.lower().encode(), value.encode()) for name, value in SYNTHETIC_HEADERS.items()]
     await socket.accept(key_scheme(socket.scope), headers)
-    with state.metrics.connections.track_inprogress():
+    with state.metrics.connections.track_inprogress(), state.conversing(wire):
         try:
             await session.opened()
             await attend(wire, session)

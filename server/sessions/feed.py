@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from sled_tts.model.incremental import IncrementalTokenizer
 from sled_tts.model.tokenizer import BOS, EOS, Tokenizer
 from sled_tts.server.errors import ProtocolError
+from sled_tts.server.sessions.marks import ends_phrase
 from sled_tts.server.sessions.splitting import SplitPlan, Splitter
 from sled_tts.server.sessions.timings import Word
 
@@ -22,13 +23,14 @@ class Segment:
     """One engine request's text: `ids` so far, `<s>` first and `</s>` last once it has `ended`; `taken` are sent.
 
     `after_prompt`: written to follow a prompt block, without `<s>`. `words` are those complete so far, in order; a
-    segment that holds tokens from outside is not `worded`. `ends`: for each id how many bytes of text it and those
-    before it stand for.
+    segment that holds tokens from outside is not `worded`. `closing`: the last word, or punctuation that stands apart
+    from it (`like this !`). `ends`: for each id how many bytes of text it and those before it stand for.
     """
 
     index: int
     after_prompt: bool = False
     words: list[Word] = field(default_factory=list)
+    closing: str = ""
     worded: bool = True
     ids: list[int] = field(default_factory=list)
     ended: bool = False
@@ -215,8 +217,12 @@ class SegmentFeed:
             self._partial = Word(word.text + character, word.begin, max(end, word.end), word.at)
 
     def _end_word(self, segment: Segment) -> None:
-        if any(c.isalnum() for c in self._partial.text):
-            segment.words.append(self._partial)
+        run = self._partial
+        spoken = any(c.isalnum() for c in run.text)
+        if spoken:
+            segment.words.append(run)
+        if spoken or ends_phrase(run.text):
+            segment.closing = run.text
         self._partial = Word("", 0, 0)
 
     def _end_segment(self) -> None:

@@ -87,7 +87,7 @@ class UtteranceMachine:
             mode=voice.mode,
             seed=(voice.seed + segment.index * _SEED_STEP) % 2**63,
             cfg_scale=voice.cfg_scale,
-            max_frames=None if voice.max_frames is None else voice.max_frames - self._frames,
+            max_frames=self._frames_left(),
             prompt=prompt,
             calibration=voice.calibration,
             register=voice.register,
@@ -112,7 +112,7 @@ class UtteranceMachine:
             self._frames += event.frames
             return self._deliver(event, event.frames)
         if isinstance(event, TextStarved):
-            return TextStarved(self._playback.delivered)
+            return TextStarved(self._frames)
         if isinstance(event, TextFlushed | WordsSpoken | TextSkipped):
             return event
         segment, self.active = self.active, None
@@ -126,9 +126,12 @@ class UtteranceMachine:
         self._spoken += 1
         if event.reason is FinishReason.CANCELLED:
             return self.cancel()
-        if self.voice.max_frames is not None and self._frames >= self.voice.max_frames:
+        if (settled := self.settle()) is not None:
+            return settled
+        if self._frames_left() == 0:
             return self._finish(FinishReason.LENGTH)
-        return self.settle()
+        # Between segments no request waits, only the listener does.
+        return None if self.feed.closed or self.feed.segments else TextStarved(self._frames)
 
     def words(self) -> WordsSpoken | None:
         """Words whose audio came last, or comes next; None when there are none or nobody asked."""
@@ -198,9 +201,16 @@ class UtteranceMachine:
     def _pause_after(self, segment: Segment, event: Finished) -> None:
         voice = self.voice
         frames = round(voice.pauses.after(segment) * voice.frame_rate)
+        if (left := self._frames_left()) is not None:
+            frames = min(frames, left)
         if frames and event.samples and event.reason is FinishReason.STOP:
             silence = np.zeros(round(frames * voice.sampling_rate / voice.frame_rate), np.float32)
             self._pause = self._deliver(AudioChunk(0, silence, 0, 0.0), frames)
+
+    def _frames_left(self) -> int | None:
+        """Before the utterance is as long as it may be, in frames of speech and of silence; None without a limit."""
+        limit = self.voice.max_frames
+        return None if limit is None else max(0, limit - self._playback.delivered)
 
     def _deliver(self, chunk: AudioChunk, frames: int) -> AudioChunk:
         """The utterance's next chunk, which lasts as long as so many frames."""

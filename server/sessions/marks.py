@@ -18,7 +18,6 @@ _ABBREVIATIONS = frozenset(
         "vs.",
         "e.g.",
         "i.e.",
-        "no.",
         "jr.",
         "sr.",
         "mt.",
@@ -32,8 +31,13 @@ _ABBREVIATIONS = frozenset(
 def ends_sentence(word: str) -> bool:
     """Whether a sentence ends with this word and its marks. `Dr.` and initials such as `J.` end none; `I.` hardly ever
     does either."""
+    return closes_sentence(word) and not _is_initial(word.rstrip(_CLOSING))
+
+
+def closes_sentence(word: str) -> bool:
+    """The same of a word that a text was ended after: there, `5 p.m.` and `plan B.` are more than initials."""
     bare = word.rstrip(_CLOSING)
-    return bare[-1:] in tuple(SENTENCE_ENDS) and not _is_abbreviation(bare)
+    return bare[-1:] in tuple(SENTENCE_ENDS) and bare.lstrip(_OPENING).lower() not in _ABBREVIATIONS
 
 
 def ends_clause(word: str) -> bool:
@@ -46,6 +50,6 @@ def ends_phrase(word: str) -> bool:
     return word.rstrip(_CLOSING)[-1:] in tuple(SENTENCE_ENDS + CLAUSE_ENDS)
 
 
-def _is_abbreviation(word: str) -> bool:
+def _is_initial(word: str) -> bool:
     bare = word.lstrip(_OPENING)
-    return bare.lower() in _ABBREVIATIONS or (len(bare) == 2 and bare[0].isupper() and bare[1] == ".")
+    return len(bare) == 2 and bare[0].isupper() and bare[1] == "."

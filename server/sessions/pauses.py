@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sled_tts.server.sessions.feed import Segment
-from sled_tts.server.sessions.marks import ends_clause, ends_sentence
+from sled_tts.server.sessions.marks import closes_sentence, ends_clause
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,5 @@ class Pauses:
         """Seconds; none where words are not known, because tokens were sent instead of text."""
         if not segment.worded or not segment.words:
             return 0.0
-        last = segment.words[-1].text
-        return self.sentence_s if ends_sentence(last) else self.clause_s if ends_clause(last) else 0.0
+        last = segment.closing
+        return self.sentence_s if closes_sentence(last) else self.clause_s if ends_clause(last) else 0.0

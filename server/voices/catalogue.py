@@ -59,7 +59,8 @@ class VoiceCatalogue:
 
     def resolve(self, name: str | None) -> Voice:
         built_in = self._built_in()
-        if name is None or name == DEFAULT:
+        name = _reserved(name)
+        if name == DEFAULT:
             return built_in[0]
         if name in OPENAI_NAMES and name not in (voice.id for voice in built_in):
             return built_in[OPENAI_NAMES.index(name) % len(built_in)]
@@ -123,13 +124,13 @@ class VoiceCatalogue:
         VoiceNotFoundError, or UnsupportedError for a built-in voice of another model.
         """
         speaker = self._speakers[model]
-        voice = self.resolve(name)
+        voice, name = self.resolve(name), _reserved(name)
         if voice.kind is VoiceKind.CLONED:
             return voice, self._cloned(voice.id, speaker)
         for own, prompt in speaker.own:
             if own.id == voice.id:
                 return own, prompt
-        if name is None or voice.id == DEFAULT or name in (DEFAULT, *OPENAI_NAMES):
+        if voice.id == DEFAULT or name in (DEFAULT, *OPENAI_NAMES):
             # The name asks for no voice in particular: each checkpoint answers with one of its own.
             place = OPENAI_NAMES.index(name) if name in OPENAI_NAMES else 0
             return speaker.own[place % len(speaker.own)] if speaker.own else (_PLAIN, None)
@@ -221,6 +222,14 @@ class VoiceCatalogue:
         if taken in reserved:
             raise ConflictError(f"there is a voice called {name!r} already", param="name")
         return name
+
+
+def _reserved(name: str | None) -> str:
+    """What nobody may be called in its one spelling, since names count in any case; other names as they are."""
+    if name is None:
+        return DEFAULT
+    folded = name.casefold()
+    return folded if folded in (DEFAULT, *OPENAI_NAMES) else name
 
 
 def _checked_note(value: str, param: str) -> str:

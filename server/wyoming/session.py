@@ -36,7 +36,8 @@ _SEED = 0
 async def serve(wire: WyomingWire, app: AppState) -> None:
     """Until the client leaves or something fails; a failure is told as an `error` event first."""
     try:
-        await attend(wire, WyomingSession(wire, app))
+        with app.conversing(wire):
+            await attend(wire, WyomingSession(wire, app))
     except ClientLeft:
         speaking = wire.speaking
         await wire.stop()

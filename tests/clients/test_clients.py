@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sled_tts.clients.errors import ServerUnreachableError, SpeechError
+from sled_tts.clients.errors import ServerUnreachableError, SledClientError, SpeechError
 from sled_tts.clients.local_server import running_server, server_installed
-from sled_tts.clients.playback import WavFile, WavStdout
+from sled_tts.clients.playback import WavFile, WavStdout, open_sink
 from sled_tts.clients.rest import SledClient
 from sled_tts.clients.streaming import AsyncSledClient, Done, Pcm, Started, StreamEvent
 
@@ -135,6 +135,13 @@ def test_command_writes_a_wav_file(url: str, tmp_path: Path) -> None:
     )
     assert failed.returncode == 1
     assert b"sled-tts serve" in failed.stderr
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "b.OGG", "missing/a.wav"])
+def test_what_cannot_be_a_wav_file_is_said(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SledClientError, match=name):
+        open_sink(str(tmp_path / name), 16_000)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_wav_sinks(tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
-"""The page, read as text: what it refers to is there, and nothing comes from elsewhere."""
+"""The page, read as text: what it refers to is there, and nothing comes from elsewhere. What plays, run by Node."""
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+
+import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "clients" / "studio"
 SCRIPTS = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.js")}
@@ -63,3 +68,47 @@ def test_every_field_has_a_name_that_can_be_read_aloud() -> None:
             assert named, attributes
     assert re.search(r'<html lang="\w+"', PAGE)
     assert PAGE.count('aria-live="polite"') == 2, "what happens is told, for speech and for voices"
+
+
+# A player outside a browser: what it tells the page after each message or block of output.
+_PLAYER = """
+const fs = require("fs");
+let Player;
+globalThis.sampleRate = 1000;
+globalThis.AudioWorkletProcessor = class { constructor() { this.port = { postMessage: (said) => told.push(said) }; } };
+globalThis.registerProcessor = (_, made) => { Player = made; };
+(0, eval)(fs.readFileSync(process.argv[1], "utf8"));
+let told = [];
+const player = new Player(), out = [];
+for (const step of JSON.parse(process.argv[2])) {
+  if (step === "play") player.process([], [[new Float32Array(100)]]);
+  else player.port.onmessage({ data: typeof step === "number" ? new Float32Array(step) : step });
+  out.push(told); told = [];
+}
+console.log(JSON.stringify(out));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        # The end is received long before it is heard.
+        ([150, "end", "play", "play"], [[], [], ["playing"], ["finished"]]),
+        ([150, "play", "play"], [[], ["playing"], ["underrun"]]),
+        # The page learns that nothing is heard any more, and once only.
+        ([500, "end", "play", "clear", "play", "clear"], [[], [], ["playing"], ["finished"], [], []]),
+    ],
+)
+def test_the_player_tells_when_sound_comes_out(steps: list[int | str], told: list[list[str]]) -> None:
+    command = ["node", "-e", _PLAYER, str(FOLDER / "worklet.js"), json.dumps(steps)]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert json.loads(answer.stdout) == told
+
+
+def test_what_is_heard_can_be_stopped_after_it_has_been_received() -> None:
+    """Speech comes faster than it is heard: Stop and Escape do not depend on a connection."""
+    page = SCRIPTS["app.js"]
+    assert "whenPlaying(" in page
+    assert '$("stop").onclick = stop;' in page
+    assert 'event.key === "Escape") stop();' in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -9,19 +10,23 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from websockets.exceptions import InvalidStatus
 
 from sled_tts.server.logs import configure_logging, get_logger
+from tests.server.routes.fakes import SineService
+from tests.server.routes.loopback import connect, running
 
 
 @pytest.fixture
 def log_file() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     handlers, level, access = root.handlers[:], root.level, logging.getLogger("uvicorn.access").disabled
-    before = structlog.get_config()
+    before, filters = structlog.get_config(), logging.getLogger("uvicorn.error").filters[:]
     yield io.StringIO()
     structlog.configure(**before)
     root.handlers[:], root.level = handlers, level
     logging.getLogger("uvicorn.access").disabled = access
+    logging.getLogger("uvicorn.error").filters[:] = filters
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -46,3 +51,13 @@ def test_tracebacks_hold_places_but_no_values(log_file: io.StringIO, as_json: bo
             ("it failed", "ours"),
             ("it failed", "theirs"),
         ]
+
+
+async def test_a_refused_handshake_is_no_error_of_the_server(log_file: io.StringIO) -> None:
+    configure_logging("info", json=False, stream=log_file)
+    async with running(SineService(), api_key=("right",)) as server:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(server.ws_url)
+        assert refused.value.response.status_code == 401
+        await asyncio.sleep(0.1)
+    assert "[error" not in log_file.getvalue()

@@ -24,11 +24,12 @@ from sled_tts.server.settings import Settings
 
 @dataclass
 class Running:
-    """Where a server listens."""
+    """Where a server listens; `stop` is what a signal does."""
 
     port: int
     http: httpx.AsyncClient
     app: Any
+    stop: Callable[[], None]
 
     @property
     def ws_url(self) -> str:
@@ -65,15 +66,19 @@ async def running(service: SpeechService, wait_ready: bool = True, **settings: A
     app = create_app(Settings(host="127.0.0.1", port=0, shutdown_timeout_s=2, **settings), service)
     server = make_server(app, app.state.sled.settings)
     task = asyncio.create_task(server.serve())
+
+    def stop() -> None:
+        server.should_exit = True
+
     try:
         await eventually(lambda: server.started or task.done())
         port = bound_port(server)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
             if wait_ready:
                 await ready(http)
-            yield Running(port, http, app)
+            yield Running(port, http, app, stop)
     finally:
-        server.should_exit = True
+        stop()
         await task
 
 

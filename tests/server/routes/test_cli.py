@@ -97,6 +97,8 @@ def test_a_demo_that_cannot_be_written_stops_the_server(streaming_folder: Path, 
     [
         (("serve", "--model", "/no/such/folder"), {}, 1, "/no/such/folder"),
         (("serve", "--port", "70000"), {}, 2, "port"),
+        (("serve", "--device", "tpu"), {}, 2, "device"),
+        (("serve", "--api-key", ""), {}, 2, "api_key"),
         (("serve",), {"SLED_TTS_API_KEYS": "typo"}, 2, "SLED_TTS_API_KEYS"),
         (("doctor", "--model", "/no/such/folder"), {}, 1, "failed"),
     ],
@@ -116,6 +118,7 @@ def test_a_port_in_use_is_an_error(streaming_folder: Path) -> None:
         returned, output = _run("serve", "--port", port, "--model", str(streaming_folder))
     assert returned != 0
     assert "address already in use" in output.lower()
+    assert "warm-up" not in output.replace("Warming up", "")
 
 
 def test_doctor_examines_a_real_synthesis(streaming_folder: Path) -> None:
@@ -123,6 +126,12 @@ def test_doctor_examines_a_real_synthesis(streaming_folder: Path) -> None:
     assert returned == 0
     for word in ("Weights and codec", "Synthesis", "RTF", "tiny-streaming", "cpu", "Steps on a CPU"):
         assert word in output
+
+
+def test_doctor_finds_the_built_in_voice_healthy() -> None:
+    returned, output = _run("doctor")
+    assert returned == 0
+    assert "a voice prompt of 1 s" in output
 
 
 def test_the_voices_are_named_up_to_a_few() -> None:

@@ -170,6 +170,19 @@ async def test_sound_arrives_while_it_is_made_and_leaving_frees_the_slot(stream_
         assert service.utterances[0].cancelled
 
 
+async def test_an_unknown_voice_may_be_replaced_by_setting_which_is_said() -> None:
+    async with running(SineService(), accept_unknown_voices=True) as server:
+        answer = await server.http.post(SPEECH, json={"input": "ab", "voice": "af_heart", "instructions": "softly"})
+        assert answer.status_code == 200
+        told = answer.headers["X-Sled-Warning"]
+        assert "instructions has no effect" in told
+        assert "the default one speaks" in told
+        known = await server.http.post(SPEECH, json={"input": "ab", "voice": "alloy"})
+        assert "X-Sled-Warning" not in known.headers
+    async with running(SineService()) as server:
+        assert (await server.http.post(SPEECH, json={"input": "ab", "voice": "af_heart"})).status_code == 404
+
+
 async def test_every_slot_taken_is_said_with_when_to_come_back() -> None:
     service = SineService()
     service.in_use = 4

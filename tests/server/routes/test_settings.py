@@ -25,7 +25,10 @@ def test_a_misspelt_variable_is_an_error_that_names_it(monkeypatch: pytest.Monke
         load_settings()
 
 
-@pytest.mark.parametrize(("name", "value"), [("slots", 0), ("port", 70000), ("log_level", "loud"), ("sloots", 3)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("slots", 0), ("port", 70000), ("log_level", "loud"), ("device", "cuda:"), ("api_key", ("a", "")), ("sloots", 3)],
+)
 def test_values_out_of_range_and_unknown_names(name: str, value: object) -> None:
     with pytest.raises(ValidationError, match=name):
         load_settings(**{name: value})

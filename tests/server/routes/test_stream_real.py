@@ -122,16 +122,19 @@ async def test_tokens_are_worth_their_text(load: Load, streaming_folder: Path) -
 
 
 @pytest.mark.parametrize(
-    ("message", "code"),
+    ("message", "code", "param"),
     [
-        ({"type": "tokens", "tokens": [100_000]}, "invalid_parameter"),
-        ({"type": "end"}, "empty_input"),
+        ({"type": "tokens", "tokens": [100_000]}, "invalid_parameter", "tokens"),
+        ({"type": "end"}, "empty_input", "text"),
     ],
 )
-async def test_what_the_model_cannot_say(load: Load, streaming_folder: Path, message: Any, code: str) -> None:
+async def test_what_the_model_cannot_say(
+    load: Load, streaming_folder: Path, message: Any, code: str, param: str
+) -> None:
     async with running(load(streaming_folder)) as server, connect(server.ws_url) as socket:
         await send(socket, {"type": "start"}, message)
-        assert (await hear(socket)).messages[-1]["error"]["code"] == code
+        error = (await hear(socket)).messages[-1]["error"]
+        assert (error["code"], error["param"]) == (code, param)
         assert await closed(socket) in (1007, 1008)
         assert await _freed(server)
 

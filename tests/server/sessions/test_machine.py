@@ -134,6 +134,22 @@ def test_no_text_at_all_is_an_error() -> None:
     assert isinstance(end.error, EmptyInputError)
 
 
+def test_a_wait_for_text_after_a_sentence_is_told_too() -> None:
+    machine, _ = build()
+    machine.feed.append("the fox. ")
+    machine.next_request()
+    machine.receive(chunk(0, 9))
+    assert machine.receive(done(9)) == TextStarved(9)
+    machine.feed.append("the dog. the end")
+    machine.next_request()
+    machine.receive(chunk(0, 4))
+    assert machine.receive(done(4)) is None, "the next sentence has begun already"
+    machine.feed.close()
+    machine.next_request()
+    end = machine.receive(done(3))
+    assert isinstance(end, Finished)
+
+
 def test_starvation_counts_the_frames_of_the_whole_utterance() -> None:
     machine, _ = build(Mode.OFFLINE)
     machine.feed.append("the fox. the dog.")

@@ -17,6 +17,7 @@ from sled_tts.server.engine.request import (
     Float32,
     Mode,
     TextFlushed,
+    TextStarved,
     WordsSpoken,
 )
 from sled_tts.server.errors import EngineError
@@ -42,6 +43,12 @@ FRAME_RATE = 75.0
         ("is it the fox?", 0.4),
         ('they said "the dog!"', 0.4),
         ("the fox…", 0.4),
+        ("the fox !", 0.4),
+        ("the fox ;", 0.2),
+        ("the fox. ---", 0.4),
+        ("the fox ! the dog", 0.0),
+        ("it is five P M.", 0.4),
+        ("the answer is no.", 0.4),
         ("the fox,", 0.2),
         ("the fox;", 0.2),
         ("the fox", 0.0),
@@ -52,8 +59,8 @@ def test_the_last_mark_says_how_long_a_pause_is(text: str, seconds: float) -> No
     feed = SegmentFeed(TOKENIZER, SplitPlan.by_sentence(200))
     feed.append(text)
     feed.close()
-    assert PAUSES.after(feed.segments[0]) == seconds
-    assert Pauses().after(feed.segments[0]) == 0.0
+    assert PAUSES.after(feed.segments[-1]) == seconds
+    assert Pauses().after(feed.segments[-1]) == 0.0
 
 
 def test_a_clause_has_half_the_pause_of_a_sentence() -> None:
@@ -98,7 +105,45 @@ def test_a_pause_comes_before_the_flush_that_ended_its_sentence() -> None:
     machine, _ = build(pauses=PAUSES)
     machine.feed.append("the fox.")
     machine.flush()
-    assert [type(event) for event in heard(machine, 5)] == [AudioChunk, AudioChunk, TextFlushed]
+    assert [type(event) for event in heard(machine, 5)] == [AudioChunk, AudioChunk, TextFlushed, TextStarved]
+
+
+def test_a_pause_counts_in_the_longest_the_utterance_may_be() -> None:
+    machine, _ = build(Mode.OFFLINE, pauses=PAUSES, max_frames=50)
+    machine.feed.append("the fox. the dog. the end.")
+    machine.feed.close()
+    heard(machine, 11)
+    request = machine.next_request()
+    assert request is not None
+    assert request.max_frames == 50 - 11 - 30
+    machine.receive(chunk(0, 5))
+    end = machine.receive(done(5))
+    pause = machine.pause()
+    assert pause is not None
+    assert pause.pcm.size == 10 * (50 - 11 - 30 - 5)
+    assert isinstance(end, Finished)
+    assert (end.reason, end.samples) == (FinishReason.LENGTH, 500)
+
+
+def test_what_has_all_been_said_is_complete_although_its_pause_had_no_room() -> None:
+    machine, _ = build(Mode.OFFLINE, pauses=PAUSES, max_frames=12)
+    machine.feed.append("the fox.")
+    machine.feed.close()
+    *_, pause, end = heard(machine, 11)
+    assert isinstance(pause, AudioChunk)
+    assert pause.pcm.size == 10
+    assert isinstance(end, Finished)
+    assert end.reason is FinishReason.STOP
+
+
+def test_frames_told_of_a_wait_for_text_are_latents() -> None:
+    machine, _ = build(pauses=PAUSES)
+    machine.feed.append("the fox. ")
+    heard(machine, 11)
+    machine.feed.append("the dog and")
+    machine.next_request()
+    machine.receive(chunk(0, 4))
+    assert machine.receive(TextStarved(4)) == TextStarved(15)
 
 
 @pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.CANCELLED])

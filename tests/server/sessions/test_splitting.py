@@ -39,6 +39,14 @@ def test_by_sentence_cuts_after_every_sentence_but_not_after_abbreviations() -> 
     assert segments(text, plan) == ["He met J. R. Brown, e.g. at noon.", '"Really?"', "she said.", "Mr. X left!"]
 
 
+def test_the_answer_no_ends_a_sentence() -> None:
+    assert segments("Is it? The answer is no. It went.", SplitPlan.by_sentence(200)) == [
+        "Is it?",
+        "The answer is no.",
+        "It went.",
+    ]
+
+
 def test_a_long_sentence_ends_at_a_clause_else_at_a_word_else_anywhere() -> None:
     plan = SplitPlan.trained_on(40)
     assert segments("one two three four five six, seven eight nine", plan) == [

@@ -95,6 +95,13 @@ def test_openai_names_go_through_the_voices_in_order(folder: VoiceFolder) -> Non
     assert (prompt.text, prompt.latents[0, 0]) == ("I am lee", 1.0)
 
 
+def test_default_and_openai_names_count_in_any_case() -> None:
+    catalogue = VoiceCatalogue([Model("m", "c", "kim", "lee").speaker])
+    for name, wanted in (("Default", "kim"), ("ALLOY", "kim"), ("Ash", "lee")):
+        assert catalogue.resolve(name).id == wanted
+        assert catalogue.prompt(name, "m")[0].id == wanted
+
+
 def test_a_shipped_voice_may_have_an_openai_name() -> None:
     catalogue = VoiceCatalogue([Model("m", "c", "kim", "alloy").speaker])
     assert catalogue.resolve("alloy").id == "alloy"
@@ -104,7 +111,7 @@ def test_each_of_two_checkpoints_answers_general_names_with_its_own() -> None:
     first, second, third = Model("a", "c", "kim", "lee"), Model("b", "c", "zoe"), Model("d", "c")
     catalogue = VoiceCatalogue([first.speaker, second.speaker, third.speaker])
     assert [voice.id for voice in catalogue.list()] == ["kim", "lee", "zoe"]
-    for name in (None, "default", "alloy", "ash"):
+    for name in (None, "default", "alloy", "ash", "ALLOY"):
         assert catalogue.prompt(name, "b")[0].id == "zoe"
         assert catalogue.prompt(name, "d")[1] is None
     with pytest.raises(UnsupportedError, match="'kim' belongs to another model than 'b'"):
