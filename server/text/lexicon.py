@@ -118,6 +118,9 @@ LABELLED = frozenset(
         "building level platform terminal lot flat type class grade"
     )
 )
+SIZED = frozenset(words("tall long wide deep high thick"))
+# Before a span of hours, pages or years.
+SPANNED = frozenset(words("open from between hours pages ages aged closed weekdays weekends daily")) | DAYS.keys()
 YEAR_AFTER = frozenset(
     words(
         "in since by until till from of during before after year circa around about early late mid spring summer "
@@ -170,11 +173,26 @@ STATES = frozenset(
     )
 )
 # Digits after these are read one by one.
-CODED = frozenset(words("code pin passcode otp zip zipcode account acct serial ending ends ssn iban imei cvv"))
+CODED = frozenset(
+    words(
+        "code pin passcode otp zip zipcode account acct serial ending ends ssn iban imei cvv pnr vin "
+        "ein sku upc isbn id postcode card"
+    )
+)
 # So are those after their number: `order number 4821`.
 NUMBERED = frozenset(
-    words("order card phone tracking confirmation reference ref case ticket routing invoice id passport policy")
+    words(
+        "order tracking confirmation plate routing passport reference ref case ticket invoice policy booking member "
+        "reservation membership loyalty customer claim license licence employee part model shipment package"
+    )
 )
+NUMBER_WORDS = frozenset({"number", "no", "nos", "num", "nr", "#"})
+# What may stand between the word for a code and the code.
+CODED_LINKS = frozenset({"is", "are", "was", "in", "with", "="})
+CALLED = frozenset(
+    words("call dial text phone tel fax calling number telephone whatsapp reach contact sms dialing texting ring")
+)
+CALLED_LINKS = frozenset(words("us me him her them at on is number back now to our my your their the"))
 ELEMENTS = frozenset(
     words(
         "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Sr Zr Mo Ag Cd "

@@ -35,7 +35,7 @@ _LATEX = (
 # A figure after a dollar is money, unless another dollar closes it or a variable follows (`$2x + 5 = 15$`).
 _FORMULA = re.compile(
     r"\(?(\${1,2}[A-Za-z\\({-]|\$\$|\\[(\[]|\$\d[^$\s/]*\$[.,;:!?)]*$"
-    r"|\$\d+(?:\.\d+)?(?:[\\^_{]|(?![kKmMbBtT][nNmM]?(?![a-zA-Z]))[a-zA-Z]{1,2}(?![a-zA-Z])))"
+    r"|\$\d+(?:\.\d+)?(?:[\\^_{]|(?![kKmMbBtT][nNmM]?(?![a-zA-Z])|s\b|p[apw]\b)[a-zA-Z]{1,2}(?![a-zA-Z])))"
 )
 _PATTERNS = tuple((re.compile(pattern), by) for pattern, by in _LATEX)
 

@@ -37,6 +37,14 @@ _COMPARED = re.compile(r"([~≈≤≥±↑↓▲▼]|[<>]=?)([-+]?[\d.$€£¥].
 
 def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) -> Reading | None:
     """How `word` is said, in plain characters; None when what follows it decides and is not there yet."""
+    found = _read(word, before, ahead, code)
+    if before.kind is Kind.CURRENCY and found and found.kind is not Kind.MONEY:
+        # What seemed to lead a sum of money did not.
+        return replace(found, text=f"{measures.CURRENCIES.get(before.word, ('', spell(before.word)))[1]} {found.text}")
+    return found
+
+
+def _read(word: str, before: Before, ahead: Ahead, code: bool) -> Reading | None:
     if not code and _ordinary(word):
         if before.kind is Kind.NUMBER and word.lower() in measures.SCALE_WORDS:
             return Reading(word, "", Kind.NUMBER)
@@ -150,7 +158,7 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return _joined([span[1] or span[3], span[2] or span[4]], " to ", trail, before, ahead)
     if re.search(r"—|--|…|\.\.\.|–(?=\D)", core):
         return _joined(re.split(r"—|-{2,}|–|…|\.{3}", core), ", ", trail, before, ahead)
-    if half := re.fullmatch(r"(\d+/\d+)-([A-Za-z-]+)", core):
+    if half := re.fullmatch(r"(\d+/\d+|#\d+)-([A-Za-z-]+)", core):
         return _joined([half[1], half[2]], " ", trail, before, ahead)
     unit, _, per = core.partition("/")
     if unit in measures.UNITS and per in measures.PER and not unit.isupper():
@@ -182,6 +190,12 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return Reading(operators(core), trail, Kind.NUMBER if core[-1].isdigit() else Kind.PLAIN)
     if "-" in core.strip("-") and re.fullmatch(r"[\w'.%$°]+(:\d\d)?(-[\w'.%$°]+)+", core):
         pieces = core.split("-")
+        # `25-yr-old`: of what comes in number, a single one.
+        pieces = [
+            measures.UNITS[piece][0] if at and pieces[at - 1].isdecimal() and len(piece) > 1 and piece in measures.UNITS
+            else piece
+            for at, piece in enumerate(pieces)
+        ]  # fmt: skip
         mixed = any((piece.isupper() and len(piece) > 1) or piece[:1].isdigit() for piece in pieces)
         return _joined(pieces, " " if mixed else "-", trail, before, ahead)
     if re.fullmatch(r"[A-Za-z]+([,;:!?][A-Za-z]+)+", core):
