@@ -23,14 +23,18 @@ def read_short(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         return None
     if core == "v" and trail == "." and before.word[:1].isupper() and not before.starts:
         return Reading("versus", "")
-    if lower in lexicon.BARE_SHORT and not (stop and lower in lexicon.SHORT):
-        return Reading(lexicon.BARE_SHORT[lower], trail)
+    bare = lexicon.BARE_SHORT.get(core) or lexicon.BARE_SHORT.get(lower)
+    if bare and not (stop and (lower in lexicon.SHORT or lower in lexicon.TITLES)):
+        return Reading(bare, trail)
     if (month := _month(core, lower, trail, before, ahead)) is not None:
         return month
     if not stop:
-        named = not trail and not before.starts and (before.word[:1].isupper() or before.word[:1].isdigit())
-        if named and core in ("St", "Ave"):
-            return Reading("street" if core == "St" else "avenue", "")
+        if core == "Ms" and before.kind is not Kind.NUMBER:
+            return Reading("Miz", trail)
+        if core in ("Dr", "Prof") and not trail and before.kind is not Kind.NUMBER:
+            if ahead.first is None:
+                return "wait"
+            return Reading(lexicon.TITLES[lower], "") if ahead.first.isupper() else None
         if core == "St" and not trail and (ahead.first is None or ahead.first.isupper()):
             return Reading("Saint", "") if ahead.first else "wait"
         return None
@@ -61,7 +65,7 @@ def read_short(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
     if lower in lexicon.SHORT and (lower not in ("min", "max", "al", "co", "ca", "est") or not _is_word(core, before)):
         if lower in lexicon.NEVER_ENDS:
             return Reading(lexicon.SHORT[lower], trail[1:])
-        company = lower in ("inc", "corp", "ltd", "co", "jr", "sr", "ave", "blvd", "rd")
+        company = lower in ("inc", "corp", "ltd", "co", "jr", "sr", "ave", "blvd", "rd", "ln")
         return (_named_on if company else _ending)(lexicon.SHORT[lower], trail, ahead)
     if _DOTTED.fullmatch(core):
         return _named_on(spell(core), trail, ahead)
@@ -99,9 +103,9 @@ def _month(core: str, lower: str, trail: str, before: Before, ahead: Ahead) -> R
     if lower in lexicon.WEEKDAYS and core[0].isupper() and not (core.isupper() and core not in ("MON", "FRI", "TUE")):
         full = lexicon.WEEKDAYS[lower]
         if lower in ("sat", "sun"):
-            clear = stop and before.lower not in ("the", "our", "a")
+            clear = (stop and before.lower not in ("the", "our", "a")) or (trail[:1] == ":" and before.starts)
         else:
-            clear = stop or trail[:1] == "," or lower not in lexicon.WEEKDAY_AMBIGUOUS
+            clear = stop or trail[:1] in (",", ":") or lower not in lexicon.WEEKDAY_AMBIGUOUS
         if not clear and not trail and ahead.first is None:
             return "wait"
         if clear or (not trail and ahead.first and ahead.first.isdigit()):

@@ -9,7 +9,7 @@ from sled_tts.server.text import lexicon, measures
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
 from sled_tts.server.text.dates import read_clock, read_date
 from sled_tts.server.text.money import read_money
-from sled_tts.server.text.numbers import NUMBER, amount, cardinal, decade, digits, ordinal, year
+from sled_tts.server.text.numbers import NUMBER, amount, cardinal, decade, digits, ordinal, paired, year
 from sled_tts.server.text.shapes import read_shape
 from sled_tts.server.text.spans import read_span
 
@@ -180,6 +180,9 @@ def _number(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | No
         return Reading(f"{amount(match[1])}, {amount(match[2])}", trail, Kind.NUMBER)
     if match := _PLAIN.fullmatch(core):
         sign, value = match.groups()
+        flown = before.earlier.lower() == "flight" and re.fullmatch(r"[A-Z][A-Z\d]", before.word)
+        if (flown or before.lower in lexicon.NUMBERS_AS_NAMES) and re.fullmatch(r"[1-9]\d{2,3}", value) and not sign:
+            return Reading(paired(int(value)), trail, Kind.NUMBER)
         if not sign and re.fullmatch(r"\d{4}", value) and _is_year(int(value), before):
             return Reading(year(int(value)), trail, Kind.NUMBER)
         if "." in value and value[0] != "." and before.lower in lexicon.VERSIONED:

@@ -11,6 +11,7 @@ from sled_tts.server.text.code import MATHS, operators, read_code
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading, punctuation
 from sled_tts.server.text.letters import identifier, read_letters, read_short
 from sled_tts.server.text.numbers import amount
+from sled_tts.server.text.places import read_place
 from sled_tts.server.text.quantities import read_quantity, spell
 from sled_tts.server.text.serials import read_serial
 from sled_tts.server.text.sizes import read_sized
@@ -65,7 +66,7 @@ def _read(word: str, before: Before, ahead: Ahead, code: bool) -> Reading | None
         return Reading("", trail if trail != "'" else "")
     if code:
         return Reading(read_code(core), trail)
-    short = read_short(core, raw, before, ahead)
+    short = read_place(core, raw, before, ahead) or read_short(core, raw, before, ahead)
     if isinstance(short, Reading):
         return replace(short, trail=punctuation(short.trail))
     if short == "wait":
@@ -222,10 +223,11 @@ def _joined(pieces: list[str], joint: str, trail: str, before: Before, ahead: Ah
 _MARKED = (
     frozenset(lexicon.MONTH_NAMES)
     | frozenset(lexicon.BARE_SHORT)
+    | {"ms", "prof", "ext", "apt", "ste", "bldg", "rm", "exp", "ln", "pl", "ct", "ter", "cir"}
     | frozenset(measures.UNITS)
     | frozenset(measures.CURRENCIES)
     | frozenset(measures.SCALES)
     | frozenset(lexicon.WEEKDAYS)
-    | {"sq", "fl", "ave", "st", "rs"}
+    | {"sq", "fl", "ave", "st", "rs", "rd", "dr"}
     | {"x", "am", "pm", "a", "i"}
 ) - {"a", "i"}
