@@ -27,6 +27,8 @@ _SYMBOLS = {
     "<->": "to and from", "+=": "plus equals", "===": "equals",
     "!==": "is not equal to", "∪": "union", "∩": "intersection", "∧": "and", "∨": "or", "¬": "not", "∀": "for all",
     "∃": "there is", "∝": "is proportional to", "≡": "is equivalent to", "⊂": "in", "⊆": "in", "∉": "not in",
+    "§§": "sections", "∛": "cube root of", "∠": "angle", "∇": "del", "∴": "therefore", "∵": "because",
+    "⊥": "is perpendicular to", "∥": "is parallel to", "≅": "is congruent to", "∼": "about",
     "∅": "the empty set", "↑": "up", "↓": "down", "▲": "up", "▼": "down",
     "!=": "is not equal to", "<=": "is at most",
     ">=": "is at least", "->": "to", "=>": "to", "<-": "from", "&&": "and", "||": "or", "...": ".",

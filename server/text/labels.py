@@ -28,7 +28,7 @@ def labelled(word: str, label: Label, code: bool) -> Label:
         return Label.PHONE
     if label is Label.PHONE:
         # `text HELP to 741741`.
-        return label if lower in lexicon.CALLED_LINKS or re.fullmatch("[A-Z]{3,}", word) else Label.NONE
+        return label if lower in lexicon.CALLED_LINKS or re.fullmatch(r"[A-Z]{3,}|[*#\d-]+", word) else Label.NONE
     if label is Label.NONE:
         return label
     if lower in lexicon.NUMBER_WORDS:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 from sled_tts.server.text import lexicon
+from sled_tts.server.text.acronyms import pronounceable
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
 from sled_tts.server.text.numbers import amount, cardinal, ordinal, roman, year
 from sled_tts.server.text.quantities import spell
 
 _CAPITALS = re.compile(r"([A-Z]{1,6})('?s)?")
-_DOTTED = re.compile(r"(?:[A-Za-z]\.){1,}[A-Za-z]")
+_DOTTED = re.compile(r"(?:[A-Za-z]\.)+[A-Za-z]|(?:[A-Z][a-z]?\.)+[A-Z][a-z]?")
 _HEIGHTS = ("saint", "the", "mt", "mount", "ft", "fort", "port", "lake")
 _WITH_NUMBER = re.compile(r"([A-Z]{1,5}|[A-Z][a-z]+)-?(\d+(?:\.\d+)?)([a-zA-Z]?)")
 
@@ -131,6 +132,10 @@ def _month(core: str, lower: str, trail: str, before: Before, ahead: Ahead) -> R
 
 def read_letters(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | None:
     """Capitals and what is spelled out."""
+    if (part := re.fullmatch(r"([IVX]+)\(([a-z])\)?", core)) and (value := _roman(part[1], before)) is not None:
+        return Reading(f"{value} {part[2].upper()}", trail)
+    if degrees := re.fullmatch(r"((?:[A-Z][a-z]?\.){2,})s", core):
+        return Reading(f"{spell(degrees[1])}'s", trail)
     if core.isupper() and (value := _roman(core, before)) is not None:
         return Reading(value, trail)
     if _DOTTED.fullmatch(core):
@@ -142,8 +147,8 @@ def read_letters(core: str, trail: str, before: Before, ahead: Ahead) -> Reading
                 return Reading(f"{first} to {last}", trail, kind)
     if match := re.fullmatch(r"([A-GO]|AB)(#|[-+])", core):
         return Reading(f"{' '.join(match[1])} { {'#': 'sharp', '-': 'minus', '+': 'plus'}[match[2]] }", trail)
-    if core == "PhD":
-        return Reading("P H D", trail)
+    if (mixed := _mixed(core, before)) is not None:
+        return Reading(mixed, trail)
     if match := _CAPITALS.fullmatch(core):
         return Reading(_capitals(match[1], match[2] or "", before), trail)
     if match := _WITH_NUMBER.fullmatch(core):
@@ -159,18 +164,34 @@ def read_letters(core: str, trail: str, before: Before, ahead: Ahead) -> Reading
     return None
 
 
+def _mixed(core: str, before: Before) -> str | None:
+    """`ChatGPT`, `OpenAI`, `iOS`, `mRNA`: a word and an acronym; `PhD`, `IoT`: letters."""
+    if not core.isalpha() or core[1:].islower() or core.isupper():
+        return None
+    if core.upper() in lexicon.SAID:
+        return lexicon.SAID[core.upper()]
+    if core.removesuffix("s").upper() in lexicon.LETTERED:
+        return spell(core.removesuffix("s")) + ("'s" if core[-1] == "s" else "")
+    match = re.fullmatch(r"([A-Z]?[a-z]+(?:[A-Z][a-z]+)*)([A-Z]{2,5})(s?)", core)
+    if not match:
+        return None
+    lead = match[1].upper() if len(match[1]) == 1 else match[1]
+    return f"{lead} {_capitals(match[2], match[3], before)}"
+
+
 def _capitals(word: str, plural: str, before: Before) -> str:
     if word in lexicon.SAID:
         return lexicon.SAID[word] + plural
     if len(word) == 1:
         return word + plural
     loud = before.word.isupper() and len(before.word) > 2 and before.word not in lexicon.LETTERED
+    loud = loud and pronounceable(before.word)
     if word in lexicon.SHOUTED or (loud and word.lower() in ("it", "us", "who", "am", "pin")):
         return word.lower() + plural
     if loud and len(word) == 3 < len(before.word) and word not in lexicon.LETTERED and re.search(r"[AEIOUY]", word):
         return word.capitalize() + plural
-    vowels = bool(re.search(r"[AEIOUY]", word[:4]))
-    if word in lexicon.LETTERED or not vowels or len(word) <= 3:
+    read = bool(re.search(r"[AEIOUY]", word[:4])) and (loud or pronounceable(word))
+    if word in lexicon.LETTERED or not read or len(word) <= 3:
         return spell(word) + ("'s" if plural else "")
     return word.capitalize() + plural
 

@@ -93,7 +93,7 @@ SAID = {
     for w in words(
         "Nasa Nato Unesco Unicef Opec Radar Sonar Laser Scuba Covid Aids Ram Rom Gif Jpeg Pin Sim Wasp "
         "Captcha Ansi Ascii Nafta Asap Yaml Toml Json Cuda Bert Lasso Posix Ikea Nasdaq Fifa Uefa Lego Swat Taser "
-        "Zip Lan Wan Dos Bios Crud Rag Lora Nand Sars Mers Asean Imax Saas Raid Moma Potus Fema Osha Hipaa Epcot"
+        "Zip Lan Wan Dos Bios Crud Rag Lora Nand Sars Mers Asean Imax Saas Raid Moma Potus Fema Osha Hipaa Epcot Voip"
     )
 }
 LETTERED = frozenset(
@@ -102,9 +102,9 @@ LETTERED = frozenset(
         "BBC CNN HBO IBM UFO VIP VPN WWW XML DNA RNA ETA EU UN UK US AI ML IT TV PC PR HR ID IQ DJ MC AC DC AM PM "
         "BC AD CE LLM TTS ASR IOT AWS GCP UI UX SDK IDE CLI URL URI IP ISP SSH SSD HDD LED LCD OLED HDMI MIT UCLA "
         "USC NYU AAA ABC NBC EV MVP ROI KPI GDP IRS IPO SEO CRM ERP OKR ADHD PTSD MRI ICU ER HIV OBE LGBTQ NAACP "
-        "AOL BMW USSR UAE EPA FDA FAA FCC IMF IOC IRA NSA OECD UNHCR WHO AIDA OS IOS RGB AES RSA JWT OAUTH MP RPM "
-        "RSVP TBA TBD FYI BTW IMO IDK LOL OMG ETC IEEE ECMA ISO JVM ORM UTC GMT EST PST CET EDT PDT CST AFAIK NGO "
-        "EMEA IT OCR NLP ASP NYSE CDC DHS DOJ SUV RV HOA OTP SMS IBAN ISBN"
+        "AOL BMW USSR UAE EPA FDA FAA FCC IMF IOC IRA NSA OECD UNHCR WHO AIDA OS IOS RGB AES RSA JWT MP RPM "
+        "PHD USPS USDA USMC USAA RSVP TBA TBD FYI BTW IMO IDK LOL OMG ETC IEEE ECMA ISO JVM ORM UTC GMT EST PST CET "
+        "EDT PDT CST AFAIK NGO EMEA IT OCR NLP ASP NYSE CDC DHS DOJ SUV RV HOA OTP SMS IBAN ISBN"
     )
 )
 SAID |= {"WWI": "World War one", "WWII": "World War two", "FTSE": "Footsie"}
@@ -231,7 +231,7 @@ CODED_LINKS = frozenset({"is", "are", "was", "in", "with", "="})
 CALLED = frozenset(
     words("call dial text phone tel fax calling number telephone whatsapp reach contact sms dialing texting ring")
 )
-CALLED_LINKS = frozenset(words("us me him her them at on is number back now to our my your their the"))
+CALLED_LINKS = frozenset(words("us me him her them at on is number back now to our my your their the or then"))
 ELEMENTS = frozenset(
     words(
         "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Sr Zr Mo Ag Cd "

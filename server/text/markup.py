@@ -83,6 +83,9 @@ class Markup:
             self._skip = ""
         if not word:
             return []
+        if re.fullmatch(r"\${3,}[.,;:!?)]*", word):
+            # How dear a place is, in signs.
+            return []
         if not self._code and (self._maths or _FORMULA.match(word)):
             if not re.match(r"\$[A-Z]{2,}\b", word) or self._maths:
                 return self._formula(word)
@@ -133,6 +136,9 @@ class Markup:
         word = re.sub(r"\\([*_#`$~>\[\]-])", "\\1", word)
         if not re.fullmatch(r"\W+", word):
             word = re.sub(r"\*\*+|__+|~~|(?<!\w)==(?=\w)|(?<=\w)==(?=\W|$)", "", word)
+        # The star of a telephone, where no second one closes it.
+        if re.fullmatch(r"\*\d+#?[.,;:!?]*", word):
+            return word
         word = re.sub(r"^([\"'(\[]*)[*_]+(?=[\w\"'(])", r"\1", word)
         return re.sub(r"(?<=[\w.,!?:;)\"'%])[*_]+(?=\W*$)", "", word)
 

@@ -65,6 +65,8 @@ def read_shape(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         return Reading(f"{amount(match[1] + match[2])} {match[3]}", trail)
     if match := re.fullmatch(r"(\d)'(\d{1,2})\"?", core):
         return Reading(f"{cardinal(int(match[1]))} foot {cardinal(int(match[2]))}", trail)
+    if match := re.fullmatch(r"(\d)x(\d{1,2})s", core):
+        return Reading(f"{amount(match[1])} by {amount(match[2])}s".replace("xs", "xes"), trail)
     if match := re.fullmatch(r"(?!0x)(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)(?:x(\d+))?|(\d+(?:\.\d+)?)×(\d+(?:\.\d+)?)", core):
         return Reading(" by ".join(amount(part) for part in match.groups() if part), trail, Kind.NUMBER)
     return None

@@ -39,6 +39,9 @@ def _phone(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str
         return Reading(f"{lead}{digits(match[1])}, {match[2].capitalize()}", trail)
     # Groups parted by spaces are known for a number only after a word for one.
     called = before.label is Label.PHONE
+    if (called or before.lower in ("press", "hit")) and (keyed := re.fullmatch(r"([*#])(\d+)([*#]?)", core)):
+        keys = {"*": "star", "#": "pound", "": ""}
+        return Reading(f"{keys[keyed[1]]} {digits(keyed[2])} {keys[keyed[3]]}".strip(), trail, Kind.PHONE)
     grouped = re.fullmatch(r"0\d{1,4}|[2-9]\d\d|1", core) if called else re.fullmatch(r"0\d{2,4}", core)
     if grouped and not trail and before.kind not in (Kind.PHONE, Kind.CODE) and before.label is not Label.CODE:
         if not ahead.word and not ahead.done:

@@ -32,7 +32,7 @@ _COMPARISONS = {
     ">=": "at least", "±": "plus or minus", "↑": "up", "↓": "down", "▲": "up", "▼": "down",
 }  # fmt: skip
 # Signs that part what is on either side.
-_ALONE = ("-", "–", "—", "--", "---", "|")
+_ALONE = ("-", "–", "—", "--", "---", "|", "•", "·", "●")
 _COMPARED = re.compile(r"([~≈≤≥±↑↓▲▼]|[<>]=?)([-+]?[\d.$€£¥].*)")
 
 
@@ -157,6 +157,18 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return Reading(spell(core), trail)
     if (span := re.fullmatch(_SPAN, core)) is not None:
         return _joined([span[1] or span[3], span[2] or span[4]], " to ", trail, before, ahead)
+    if re.fullmatch(r"\*\d+", core):
+        # Emphasis that ends in a later word.
+        return read_word(core[1:] + trail, before, ahead)
+    if re.fullmatch(r"--[a-z][a-z-]+(=\S*)?", core):
+        return Reading(read_code(core), trail)
+    if (several := re.fullmatch(r"([A-Z]{1,2})(\d{1,3})('\d\d)?[-–](\1(\d{1,3})('\d\d)?)", core)) and (
+        several[3] or int(several[2]) < int(several[5])
+    ):
+        # `Q1–Q3`, `C1-C5`.
+        return _joined([re.split("[-–]", core)[0], several[4]], " to ", trail, before, ahead)
+    if re.fullmatch(r"[\w.]+@\d\w*", core):
+        return _joined(core.split("@"), " at ", trail, before, ahead)
     if re.search(r"—|--|…|\.\.\.|–(?=\D)", core):
         return _joined(re.split(r"—|-{2,}|–|…|\.{3}", core), ", ", trail, before, ahead)
     if half := re.fullmatch(r"(\d+/\d+|#\d+)-([A-Za-z-]+)", core):
@@ -183,9 +195,10 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return _joined(core.split("/"), " or " if core.count("/") == 1 else " ", trail, before, ahead)
     if re.fullmatch(r"[A-Za-z]+[&+][A-Za-z]+", core):
         sign = "&" if "&" in core else "+"
-        if re.fullmatch(r"[A-Z]{1,2}&[A-Z]{1,2}", core):
+        if re.fullmatch(r"[A-Z]{1,2}&[A-Z]{1,2}s?", core):
             # A company's initials, also where they spell a word: `AT&T`.
-            return Reading(" and ".join(spell(part) for part in core.split("&")), trail)
+            plural = "'s" if core[-1] == "s" else ""
+            return Reading(" and ".join(spell(part.rstrip("s")) for part in core.split("&")) + plural, trail)
         return _joined(core.split(sign), " and " if sign == "&" else " plus ", trail, before, ahead)
     if re.search(r"\d|^[a-z]\W", core) and MATHS.fullmatch(core) and re.search(r"[+*/=<>×÷^≤≥≠≈±→]", core):
         return Reading(operators(core), trail, Kind.NUMBER if core[-1].isdigit() else Kind.PLAIN)
