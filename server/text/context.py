@@ -108,3 +108,9 @@ def punctuation(trail: str) -> str:
         if marks in trail:
             return marks
     return ""
+
+
+def last_mark(word: str) -> str:
+    """The punctuation at the end of a word as it is written."""
+    match = re.search(r"[.,!?;:]", word[len(word.rstrip(".,!?;:\"')]}")) :])
+    return match[0] if match else ""

@@ -121,6 +121,8 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
             return None
         if ahead.first.isupper():
             return Reading("-", "")
+    if core == "★":
+        return Reading("stars" if before.kind is Kind.NUMBER else "", trail)
     if core in "→➜" and not before.word:
         return Reading("", trail)
     if before.lower in ("press", "hit", "dial", "or", "then") and core in _KEYS:
