@@ -13,29 +13,26 @@ _NUMBERED = re.compile(r"\((?:\d{1,2}|[a-z])\)")
 
 @dataclass
 class Asides:
-    """Whether a bracket is open before which a pause was made."""
+    """Whether a bracket is open before which a pause was made, or has been closed since the last word."""
 
     _open: bool = field(default=False, init=False)
+    _closed: bool = field(default=False, init=False)
 
     def end_line(self) -> None:
-        self._open = False
+        self._open = self._closed = False
 
     def around(self, written: str, trail: str, kind: Kind, before: Before, last: str) -> tuple[str, str]:
-        """What is said before a word because of its bracket, and the mark after it, `trail` if it has one.
+        """What is said before a word because of brackets, and the mark after it, `trail` if it has one.
 
         `last` is the last character that was said: where that is a mark there is a pause already.
         """
-        if trail in (".", "!", "?"):
-            self._open = False
+        opens = bool(_OPENS.match(written)) and not before.starts and kind is not Kind.PHONE
+        lead = "- " if last.isalnum() and (opens or self._closed) else ""
+        self._open = (self._open or bool(opens and lead)) and trail not in (".", "!", "?")
+        self._closed = self._open and ")" in written
+        self._open = self._open and not self._closed
         if _NUMBERED.fullmatch(written) and not trail:
             # `(1) one thing, and (2) another`.
             item = before.starts or not last.isalnum() or before.lower in ("and", "or")
-            return "", "," if item else ""
-        closes = self._open and ")" in written
-        lead = ""
-        if _OPENS.match(written) and last.isalnum() and not before.starts and kind is not Kind.PHONE:
-            lead, self._open = "- ", True
-            closes = ")" in written
-        if closes:
-            self._open = False
-        return lead, trail or ("," if closes else "")
+            return lead, "," if item else ""
+        return lead, trail

@@ -11,7 +11,7 @@ _PLAIN = {
     "‐": "-", "‑": "-", "‒": "–", "―": "—", "−": "-", "⁓": "~",
     "…": "...", "。": ". ", "、": ", ", "，": ", ", "！": "! ", "？": "? ", "：": ": ", "；": "; ",
     "·": " ", "⋅": " ", "♭": " flat", "♯": " sharp", "¶": "paragraph ", "¿": "", "¡": "",
-    "⁄": "/", "∕": "/", "№": "number", "℃": "°C", "℉": "°F", "µ": "µ", "μ": "µ", "Ω": "Ω",
+    "⁄": "/", "∕": "/", "∗": "*", "∙": " ", "∆": "Δ", "№": "number", "℃": "°C", "℉": "°F", "µ": "µ", "μ": "µ", "Ω": "Ω",
     "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
     "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ħ": "h", "©": "", "®": "", "™": "", "†": "",
     "‡": "", "\u00ad": "", "￼": "", "\ufffd": "",
@@ -29,6 +29,8 @@ _SYMBOLS = {
     "∃": "there is", "∝": "is proportional to", "≡": "is equivalent to", "⊂": "in", "⊆": "in", "∉": "not in",
     "§§": "sections", "∛": "cube root of", "∠": "angle", "∇": "del", "∴": "therefore", "∵": "because",
     "⊥": "is perpendicular to", "∥": "is parallel to", "≅": "is congruent to", "∼": "about",
+    "⇔": "if and only if", "∏": "product of", "≃": "is about", "≪": "is much less than", "≫": "is much greater than",
+    "⇐": "from", "⟶": "to", "⟵": "from", "⟹": "to", "↦": "to", "⊃": "contains", "⊇": "contains", "∋": "contains",
     "∅": "the empty set", "↑": "up", "↓": "down", "▲": "up", "▼": "down",
     "!=": "is not equal to", "<=": "is at most",
     ">=": "is at least", "->": "to", "=>": "to", "<-": "from", "&&": "and", "||": "or", "...": ".",
@@ -90,7 +92,7 @@ def plain(word: str) -> str:
     if keys := _KEYCAP.fullmatch(word):
         # As an item of a list is marked.
         return f"{keys[1] or 10})"
-    if word in ("−", "·", "⋅"):
+    if word in ("−", "·", "⋅", "∙"):
         return "minus" if word == "−" else "·"
     word = _UNSAID.sub("", _SCRAMBLED.sub(_unscrambled, word))
     return "".join(_plain_one(c, word[i - 1] if i else "") for i, c in enumerate(unicodedata.normalize("NFC", word)))

@@ -218,8 +218,8 @@ class Normaliser:
                 trail = last_mark(second.text)
             if text and not token.code and not verbatim:
                 written = token.text + (second.text if second else "")
-                lead, mark = self._asides.around(written, trail, kind, self._before, self._last)
-                text, trail = lead + text, trail if self._ends_line and not self._queue else mark
+                lead, trail = self._asides.around(written, trail, kind, self._before, "" if self._cell else self._last)
+                text = lead + text
             before = self._before.then(token.text, kind, trail in (".", "!", "?"))
             yield from self._say(text, trail, token, end)
             if text or kind is Kind.CURRENCY:

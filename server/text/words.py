@@ -135,6 +135,8 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return Reading(_COMPARISONS[core] if ahead.first.isdigit() else "", trail)
     if (said := symbol(core)) is not None:
         return Reading(said, trail)
+    if core in measures.CURRENCIES and not core.isalpha():
+        return Reading(measures.CURRENCIES[core][1], trail)
     if not any(c.isalnum() or greek(c) for c in core) and core not in _ALONE:
         return Reading(" ".join(symbol(c) or "" for c in core) if len(core) == 2 and core[0] != core[1] else "", trail)
     if loud := re.fullmatch(r"([A-Z]+)'(S|T|VE|LL|RE|D|M)", core):
