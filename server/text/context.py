@@ -27,6 +27,7 @@ class Kind(Enum):
     CURRENCY = auto()
     CODE = auto()
     MEASURE = auto()
+    SCORE = auto()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 
 from sled_tts.server.text import lexicon
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
-from sled_tts.server.text.numbers import amount, cardinal, ordinal, year
+from sled_tts.server.text.numbers import NUMBER, amount, cardinal, ordinal, year
 
 _TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?\s?([aApP]\.?[mM]\.?)?")
 _TIMES = re.compile(
@@ -23,6 +23,7 @@ _BESIDE = frozenset(
     )
 )
 _BEFORE_DATE = frozenset(lexicon.words("on by until since before after due")) | lexicon.DAYS.keys()
+_DAY_PARTS = r"(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])"
 _EXPIRY = ("exp", "expires", "expiry", "expiration", "expiring", "thru")
 _MERIDIEM = ("am", "pm", "a.m", "p.m")
 
@@ -48,7 +49,13 @@ def read_date(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
             return Reading(f"{lexicon.MONTHS[nth - 1]} {year(of)}", trail)
     if (match := re.fullmatch(r"((?:19|20)\d\d)/(\d\d)", core)) and int(match[2]) == (int(match[1]) + 1) % 100:
         return Reading(f"{year(int(match[1]))} {cardinal(int(match[2]))}", trail, Kind.NUMBER)
-    match = re.fullmatch(r"(1[0-2]|0?[1-9])/(3[01]|[12]\d|0?[1-9])", core)
+    if (span := re.fullmatch(rf"({_DAY_PARTS})[-–]({_DAY_PARTS})", core)) and (
+        before.lower in _BEFORE_DATE or any(_day_only(re.fullmatch(_DAY_PARTS, part)) for part in span.groups()[::3])
+    ):
+        m, d, last_m, last_d = (int(span[at]) for at in (2, 3, 5, 6))
+        said = (f"{lexicon.MONTHS[m - 1]} {ordinal(d)}", f"{lexicon.MONTHS[last_m - 1]} {ordinal(last_d)}")
+        return Reading(" to ".join(said), trail, Kind.MONTH_DAY)
+    match = re.fullmatch(_DAY_PARTS, core)
     if match and before.lower in _EXPIRY and int(match[2]) > 23:
         # On a card the second is a year, on a coupon a day.
         return Reading(f"{cardinal(int(match[1]))} {cardinal(int(match[2]))}", trail)
@@ -140,7 +147,7 @@ def read_clock(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
     if core.lower() in _MERIDIEM and before.kind in (Kind.TIME, Kind.NUMBER):
         goes_on = _goes_on(ahead) if "." in core and trail == "." else False
         return "wait" if goes_on is None else Reading(_meridiem(core), "" if goes_on else trail, Kind.TIME)
-    if match := re.fullmatch(r"(\d+):(\d+)", core):
+    if match := re.fullmatch(rf"({NUMBER}):({NUMBER})", core):
         return Reading(f"{amount(match[1])} to {amount(match[2])}", trail)
     return None
 

@@ -19,8 +19,9 @@ from sled_tts.server.text.context import Ahead, Before, Kind, Reading, last_mark
 from sled_tts.server.text.foreign import ForeignLetters
 from sled_tts.server.text.lines import CAPITAL, WRAPPED, Line, goes_on, opened
 from sled_tts.server.text.markup import Markup
+from sled_tts.server.text.parts import speakable
 from sled_tts.server.text.spoken import Skipped, Spoken
-from sled_tts.server.text.words import read_word, speakable
+from sled_tts.server.text.words import read_word
 
 # No word is this long; text without spaces must not be held for ever.
 _LONGEST = 256

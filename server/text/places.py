@@ -31,6 +31,12 @@ def read_place(core: str, stop: str, before: Before, ahead: Ahead) -> Reading | 
         postal = _postal(core, ahead) if not stop else False
         if postal is None:
             return "wait"
+        if core in ("OR", "IN", "OH") and not stop and not postal:
+            # `Monday, OR Tuesday`.
+            if ahead.first is None:
+                return "wait"
+            if ahead.first.isupper():
+                return None
         clear = before.comma and not before.word.isupper() and core not in lexicon.STATES_UNSURE
         if postal or clear:
             return Reading(lexicon.STATE_NAMES[core], stop)

@@ -62,7 +62,8 @@ def _ordinal(core: str, trail: str, before: Before, _: Ahead) -> Reading | None:
 def _special(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
     if match := _MORE.fullmatch(core):
         scale = f" {measures.SCALES[match[2].lower()]}" if match[2] else ""
-        return Reading(f"{amount(match[1])}{scale} plus", trail, Kind.NUMBER)
+        number = _number(match[1], "", before, ahead)
+        return Reading(f"{number.text if number else match[1]}{scale} plus", trail, Kind.NUMBER)
     if match := re.fullmatch(rf"({NUMBER})[-–]({NUMBER})[xX×]", core):
         return Reading(f"{amount(match[1])} to {amount(match[2])} times", trail)
     if match := re.fullmatch(rf"({NUMBER})[xX×]", core):
@@ -73,6 +74,12 @@ def _special(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | s
         return Reading(f"{amount(match[1])} times", trail)
     if core in ("-", "–"):
         return read_span(before, ahead)
+    if core in ("x", "×") and before.word.isdecimal() and ahead.first is not None and ahead.first.isupper():
+        # So many of a thing, as on a receipt: `2 x Large Pizza`.
+        if not ahead.done and len(ahead.core) < 2:
+            return "wait"
+        if re.match("[A-Z][a-z]", ahead.core):
+            return Reading("", "")
     sized = before.lower in lexicon.SIZED and core in ("x", "×")
     if core in ("x", "X", "×", "*", "·", "/") and (sized or before.kind in (Kind.NUMBER, Kind.MEASURE)):
         if ahead.first is None:
@@ -157,7 +164,10 @@ def _unit_after(core: str, trail: str, before: Before, ahead: Ahead) -> Reading 
         if inches and trail == "." and ahead.ends is None:
             return "wait"
         inches = inches and (trail != "." or not ahead.ends)
-        if unit not in single and not inches and before.lower not in ("sq", "fl"):
+        warm = (
+            unit == "F" and re.fullmatch(r"-?\d{2,3}", before.word) and before.earlier.lower() not in lexicon.LABELLED
+        )
+        if unit not in single and not inches and not warm and before.lower not in ("sq", "fl"):
             return None
     part = re.fullmatch(r"\d/\d+", before.word) and not before.earlier.isdigit()
     spoken = _unit(unit, per, before.word == "1" or bool(part))
@@ -199,8 +209,9 @@ def _number(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | No
             return Reading(f"{year(int(first))} to {year(int(last))}", trail, Kind.NUMBER)
         # As likely as not: `50-50`.
         even = first == last == "50"
-        joint = " " if even or before.lower in lexicon.SCORED else " to "
-        return Reading(f"{amount(first)}{joint}{amount(last)}", trail, Kind.NUMBER)
+        scored = before.lower in lexicon.SCORED or before.kind is Kind.SCORE
+        kind = Kind.SCORE if scored and trail == "," else Kind.NUMBER
+        return Reading(f"{amount(first)}{' ' if even or scored else ' to '}{amount(last)}", trail, kind)
     return None
 
 

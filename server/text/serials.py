@@ -29,6 +29,9 @@ def read_serial(core: str, trail: str, before: Before, ahead: Ahead) -> Reading 
         # A code in groups is said with a pause after each.
         if not trail and not ahead.word and not ahead.done:
             return "wait"
+        if before.lower in lexicon.CODED_LINKS and re.fullmatch(r"[1-9]\d\d", core) and ahead.word[:1].isalpha():
+            # `The code is 200 lines long`.
+            return None
         return Reading(code, trail or ("," if ahead.word[:1].isdigit() else ""), Kind.CODE)
     if (match := _MASKED.fullmatch(core)) or _COLOUR.fullmatch(core):
         return Reading(spell(match[1] if match else core), trail, Kind.CODE)

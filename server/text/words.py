@@ -10,16 +10,13 @@ from sled_tts.server.text.characters import greek, symbol
 from sled_tts.server.text.code import MATHS, operators, read_code
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading, punctuation
 from sled_tts.server.text.letters import identifier, read_letters, read_short
-from sled_tts.server.text.numbers import amount
+from sled_tts.server.text.parts import ordinary, parted
 from sled_tts.server.text.places import read_place
 from sled_tts.server.text.quantities import read_quantity, spell
 from sled_tts.server.text.serials import read_serial
 from sled_tts.server.text.sizes import read_sized
 from sled_tts.server.text.web import read_address
 
-_SPLIT = re.compile(r"""^(["'(\[{]*)(.*?)([.,!?;:"')\]}…]*)$""", re.DOTALL)
-_WORD = re.compile(r"[A-Za-z][a-z]*(?:'[a-z]+)?")
-_STRANGE = re.compile(r"[^A-Za-z .,?!';:-]")
 _FIRST = frozenset("(0123456789")
 _KEYS = {"#": "pound", "*": "star"}
 _SMILEY = re.compile(r"[:;=8xX]['-]?[)(DPp/\\|oO3*]+|</?3|[oO]_+[oO]|-_+-|[Tx;]_[Tx;]|>_+<|\^_?\^|:'\(")
@@ -46,7 +43,7 @@ def read_word(word: str, before: Before, ahead: Ahead, *, code: bool = False) ->
 
 
 def _read(word: str, before: Before, ahead: Ahead, code: bool) -> Reading | None:
-    if not code and _ordinary(word):
+    if not code and ordinary(word):
         if before.kind is Kind.NUMBER and word.lower() in measures.SCALE_WORDS:
             return Reading(word, "", Kind.NUMBER)
         return Reading(word, "")
@@ -55,7 +52,7 @@ def _read(word: str, before: Before, ahead: Ahead, code: bool) -> Reading | None
         return sized if isinstance(sized, Reading) else None
     if _SMILEY.fullmatch(word):
         return Reading("", "")
-    _lead, core, trail = _parts(word)
+    _lead, core, trail = parted(word)
     if trail == ")" and not (_lead or before.word) and re.fullmatch(r"\d{1,3}|[A-Za-z]", core):
         # The mark of an item: `1) First`.
         trail = "."
@@ -71,7 +68,7 @@ def _read(word: str, before: Before, ahead: Ahead, code: bool) -> Reading | None
         return replace(short, trail=punctuation(short.trail))
     if short == "wait":
         return None
-    if _ordinary(core):
+    if ordinary(core):
         return Reading(core, trail)
     for rule in (read_address, read_serial, read_quantity):
         found = rule(core, trail, before, ahead)
@@ -83,35 +80,6 @@ def _read(word: str, before: Before, ahead: Ahead, code: bool) -> Reading | None
         compared = read_word(match[2] + trail, before, ahead)
         return compared and replace(compared, text=f"{_COMPARISONS[match[1]]} {compared.text}")
     return _composed(core, trail, before, ahead)
-
-
-def _ordinary(word: str) -> bool:
-    """Whether no rule is about it."""
-    return bool(_WORD.fullmatch(word)) and not (word.isupper() or word in _MARKED or word.lower() in _MARKED)
-
-
-def speakable(text: str) -> str:
-    """What no rule has put into words, in the characters that the voice knows."""
-    if not _STRANGE.search(text):
-        return text
-    named = _STRANGE.sub(lambda m: f" {greek(m[0]) or (amount(m[0]) if m[0] in '0123456789' else '')} ", text)
-    return " ".join(named.split())
-
-
-def _parts(word: str) -> tuple[str, str, str]:
-    match = _SPLIT.match(word)
-    assert match is not None
-    lead, core, trail = match.groups()
-    # Brackets and a foot or inch mark that belong to what they stand beside.
-    if lead == "(" and trail[:1] == ")" and re.fullmatch(r"\d{3}", core):
-        return "", core + ")", trail[1:]
-    if lead[:1] == "'" and re.fullmatch(r"\d0s", core):
-        return "", core, trail
-    if lead[-1:] == "'" and re.fullmatch(r"\d\d", core) and "'" not in trail:
-        return "", f"'{core}", trail
-    if lead == "(" and re.fullmatch(r"\d{3}\)[-.]?\d{3}[-.]\d{4}", core):
-        return "", core.replace(")", ")-").replace("--", "-"), trail
-    return lead, core, trail
 
 
 def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | None:
@@ -164,6 +132,8 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
     if re.fullmatch(r"\*\d+", core):
         # Emphasis that ends in a later word.
         return read_word(core[1:] + trail, before, ahead)
+    if re.fullmatch(r"'?\d0s[-–]'?\d0s", core):
+        return _joined(re.split("[-–]", core), " to ", trail, before, ahead)
     if re.fullmatch(r"--[a-z][a-z-]+(=\S*)?", core):
         return Reading(read_code(core), trail)
     if (several := re.fullmatch(r"([A-Z]{1,2})(\d{1,3})('\d\d)?[-–](\1(\d{1,3})('\d\d)?)", core)) and (
@@ -180,6 +150,12 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
     unit, _, per = core.partition("/")
     if unit in measures.UNITS and per in measures.PER and not unit.isupper():
         return Reading(f"{measures.UNITS[unit][1]} per {measures.PER[per]}", trail)
+    if re.fullmatch("[a-z]{3,}s", unit) and len(per) > 2 and per in measures.PER:
+        return Reading(f"{unit} per {measures.PER[per]}", trail)
+    if re.fullmatch(r"-?\d+°?[CF]?/-?\d+°?[CF]?", core) and re.fullmatch(r".*[°CF]/.*[°CF]", core):
+        return _joined(core.split("/"), ", ", trail, before, ahead)
+    if re.fullmatch(r"\d+/\d+[-–]\d+/\d+", core):
+        return _joined(re.split("[-–]", core), " to ", trail, before, ahead)
     if re.fullmatch(r"[$€£]\d[\d.,]*(/[$€£]\d[\d.,]*)+", core):
         return _joined(core.split("/"), ", ", trail, before, ahead)
     if re.fullmatch(r"[^\W_][^/=:@]*(/[^\W_][^/=@]*)+", core) and re.search(
@@ -216,7 +192,7 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         ]  # fmt: skip
         mixed = any((piece.isupper() and len(piece) > 1) or piece[:1].isdigit() for piece in pieces)
         return _joined(pieces, " " if mixed else "-", trail, before, ahead)
-    if re.fullmatch(r"[A-Za-z]+([,;:!?][A-Za-z]+)+", core):
+    if re.fullmatch(r"[A-Za-z][A-Za-z']*([,;:!?][A-Za-z][A-Za-z']*)+", core):
         return _joined(re.split(r"(?<=[,;:!?])", core), " ", trail, before, ahead)
     if re.fullmatch(r"[A-Za-z]{2,}\.[A-Z][a-z]+", core):
         return _joined(core.replace(".", ". ").split(), " ", trail, before, ahead)
@@ -235,16 +211,3 @@ def _joined(pieces: list[str], joint: str, trail: str, before: Before, ahead: Ah
             said.append(reading.text + reading.trail)
             before = Before(piece, before.word, reading.kind, False)
     return Reading(joint.join(said), trail, before.kind)
-
-
-_MARKED = (
-    frozenset(lexicon.MONTH_NAMES)
-    | frozenset(lexicon.BARE_SHORT)
-    | {"ms", "prof", "ext", "apt", "ste", "bldg", "rm", "exp", "ln", "pl", "ct", "ter", "cir"}
-    | frozenset(measures.UNITS)
-    | frozenset(measures.CURRENCIES)
-    | frozenset(measures.SCALES)
-    | frozenset(lexicon.WEEKDAYS)
-    | {"sq", "fl", "ave", "st", "rs", "rd", "dr"}
-    | {"x", "am", "pm", "a", "i"}
-) - {"a", "i"}
