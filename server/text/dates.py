@@ -8,7 +8,7 @@ from sled_tts.server.text import lexicon
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
 from sled_tts.server.text.numbers import NUMBER, amount, cardinal, ordinal, year
 
-_TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?\s?([aApP]\.?[mM]\.?)?")
+_TIME = re.compile(r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?:([aApP]\.?[mM]\.?)|h)?")
 _TIMES = re.compile(
     r"(\d{1,2}(?::\d\d)?)\s?([aApP](?:\.?[mM]|(?=[-–].*[aApP]$)))?[-–](\d{1,2}(?::\d\d)?)\s?([aApP](?:\.?[mM])?)?"
 )
@@ -134,6 +134,14 @@ def read_clock(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         return Reading(
             f"{_time_of(match[1], True)}{halves[0]} to {_time_of(match[3], True)}{halves[1]}", trail, Kind.TIME
         )
+    if match := re.fullmatch(r"(1[0-2]|[1-9])\.([0-5]\d)([aApP]\.?[mM])?", core):
+        # With a point, as the British write it.
+        follows = bool(match[3]) or (ahead.among(_MERIDIEM) if not trail else False)
+        if follows is None:
+            return "wait"
+        if follows:
+            half = f" {_meridiem(match[3])}" if match[3] else ""
+            return Reading(f"{_time_of(f'{match[1]}:{match[2]}', True)}{half}", trail, Kind.TIME)
     if (match := _MILITARY.fullmatch(core)) and (core[0] == "0" or core[2:] == "00") and not trail:
         follows = ahead.among(("hours", "hrs"))
         if follows is None:

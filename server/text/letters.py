@@ -7,7 +7,8 @@ import re
 from sled_tts.server.text import lexicon
 from sled_tts.server.text.acronyms import pronounceable
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
-from sled_tts.server.text.numbers import amount, cardinal, ordinal, roman, year
+from sled_tts.server.text.labels import Label
+from sled_tts.server.text.numbers import amount, cardinal, ordinal, paired, roman, year
 from sled_tts.server.text.quantities import spell
 
 _CAPITALS = re.compile(r"([A-Z]{1,6})('?s)?")
@@ -47,7 +48,8 @@ def read_short(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         roman_next = re.fullmatch("[IVXL]+", ahead.core) if lower in ("vol", "ch", "fig") else None
         if roman_next and not ahead.done:
             return "wait"
-        if ahead.first.isdigit() or roman_next:
+        announced = lower == "no" and before.label is not Label.NONE
+        if ahead.first.isdigit() or roman_next or announced:
             return Reading(lexicon.COUNTED[lower], "")
     if lower == "st":
         street = before.word[:1].isupper() and not before.starts and before.lower not in _HEIGHTS
@@ -61,6 +63,8 @@ def read_short(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         return _ending("maximum" if lower == "max" else "minimum", trail, ahead)
     if lower in ("a.m", "p.m") and before.kind in (Kind.TIME, Kind.NUMBER):
         return None
+    if lower == "c" and re.fullmatch(r"\d+(st|nd|rd|th)", before.word):
+        return _ending("century", trail, ahead)
     if lower == "est" and before.kind is Kind.NUMBER:
         return _ending("estimated", trail, ahead)
     if lower in lexicon.SHORT and (lower not in ("min", "max", "al", "co", "ca", "est") or not _is_word(core, before)):
@@ -107,9 +111,10 @@ def _month(core: str, lower: str, trail: str, before: Before, ahead: Ahead) -> R
             clear = (stop and before.lower not in ("the", "our", "a")) or (trail[:1] == ":" and before.starts)
         else:
             clear = stop or trail[:1] in (",", ":") or lower not in lexicon.WEEKDAY_AMBIGUOUS
+        clear = clear or (not trail and before.lower in lexicon.DAYS)
         if not clear and not trail and ahead.first is None:
             return "wait"
-        if clear or (not trail and ahead.first and ahead.first.isdigit()):
+        if clear or (not trail and ahead.first == "&") or (not trail and ahead.first and ahead.first.isdigit()):
             return _ending(full, trail, ahead) if stop else Reading(full, trail)
         return None
     if lower not in lexicon.MONTH_NAMES or not core[0].isupper():
@@ -154,6 +159,8 @@ def read_letters(core: str, trail: str, before: Before, ahead: Ahead) -> Reading
     if match := _WITH_NUMBER.fullmatch(core):
         word, number, tail = match.groups()
         name = _capitals(word, "", before) if word.isupper() else word
+        if "-" in core and re.fullmatch(r"[1-9]\d\d", number) and (word in lexicon.STATES or word in ("I", "US", "SR")):
+            return Reading(f"{name} {paired(int(number))}", trail)
         said = year(int(number)) if re.fullmatch(r"(?:19|20)\d\d", number) else amount(number)
         return Reading(f"{name} {said}{f' {tail.upper()}' if tail else ''}", trail)
     if match := re.fullmatch(r"([A-Z]\d[A-Z]|[A-Z]\d[A-Z]\d|\d[A-Z]{1,2}|[a-z]\d+)", core):

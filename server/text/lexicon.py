@@ -44,6 +44,7 @@ SHORT = {
     "incl": "including",
     "asst": "assistant", "mgr": "manager", "esp": "especially", "viz": "namely", "ca": "circa", "p.s": "P S",
     "qty": "quantity", "acct": "account", "appt": "appointment", "amt": "amount", "attn": "attention", "ln": "lane",
+    "ea": "each",
     "hwy": "highway", "pkwy": "parkway", "rte": "route", "esq": "Esquire",
     "ph.d": "P H D", "a.k.a": "also known as", "a.m": "A M", "p.m": "P M", "m.d": "M D", "b.c": "B C", "a.d": "A D",
 }  # fmt: skip
@@ -215,7 +216,7 @@ STATES = STATE_NAMES.keys() - PROVINCES
 CODED = frozenset(
     words(
         "code pin passcode otp zip zipcode account acct serial ending ends ssn iban imei cvv pnr vin "
-        "ein sku upc isbn id postcode card ext extension"
+        "ein sku upc isbn id postcode card digits ext extension"
     )
 )
 # So are those after their number: `order number 4821`.

@@ -48,7 +48,7 @@ CURRENCIES = {  # sign: (one, many, hundredth, hundredths)
 # Signs of the same.
 _SIGNS = {
     "€": "EUR", "¥": "JPY", "₹": "INR", "Rs": "INR", "₿": "BTC", "US$": "USD", "CA$": "CAD", "C$": "CAD", "AU$": "AUD",
-    "A$": "AUD", "HK$": "HKD", "NZ$": "NZD", "S$": "SGD", "Rs.": "INR", "zl": "PLN", "Kc": "CZK",
+    "A$": "AUD", "HK$": "HKD", "NZ$": "NZD", "S$": "SGD", "MX$": "MXN", "Rs.": "INR", "zl": "PLN", "Kc": "CZK",
 }  # fmt: skip
 CURRENCIES |= {sign: CURRENCIES[code] for sign, code in _SIGNS.items()}
 SCALES = {

@@ -44,12 +44,9 @@ def read_money(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         core = f"{coded[1]}{coded[3]}{coded[2]}"
     if re.fullmatch(r"\d+,\d\d", core) and not trail:
         # `9,99 €`: no list of numbers.
-        if ahead.first is None:
-            return "wait"
-        if ahead.first in ("€", "£", "$") and not ahead.done:
-            return "wait"
-        if ahead.core in ("€", "£", "$"):
-            return Reading(_said(_plain(core), ahead.first), "", Kind.MONEY, True)
+        signed = ahead.among(_LOWER_CODES | {"€", "£", "$"})
+        if signed is not False:
+            return Reading(_said(_plain(core), ahead.core.upper()), "", Kind.MONEY, True) if signed else "wait"
     if match := re.fullmatch(r"\$([2-9]0)s", core):
         return Reading(decade(int(match[1])), trail)
     after = _MONEY_AFTER.fullmatch(core)

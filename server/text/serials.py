@@ -11,7 +11,7 @@ from sled_tts.server.text.numbers import amount, digits
 from sled_tts.server.text.quantities import spell
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}-\d{1,2}-(?:\d{4}|\d\d)")
-_MASKED = re.compile(r"(?:[xX*]{2,}-?)+(\d{2,6})")
+_MASKED = re.compile(r"(?:(?:[xX*]{2,}-?)+(?=\d{2,6}$)|x(?=\d{4}$))(\d+)")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MAC = re.compile(r"[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}", re.IGNORECASE)
 _IPV6 = re.compile(r"(?=.*\d)(?=.*(?:::|[a-fA-F]))[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}")
@@ -65,7 +65,7 @@ def _coded(number: str, before: Before) -> bool:
         return True
     if len(number) == 5 and before.word in lexicon.STATES:
         return True
-    if before.lower in ("call", "dial", "calling", "dialing"):
+    if before.label is Label.PHONE and len(number) == 3:
         return bool(re.fullmatch(r"[2-8]11|911|988|999|112", number))
     if len(number) < 3 or (len(number) == 4 and number[:2] in ("19", "20")):
         return False

@@ -34,9 +34,9 @@ def read_address(core: str, trail: str, before: Before, ahead: Ahead) -> Reading
 
 def _phone(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
     core = core.removeprefix("tel:")
-    if match := re.fullmatch(r"(?:1-)?(\d{3})-([A-Z]{4,})", core):
+    if match := re.fullmatch(r"(?:1-)?(\d{3})-([A-Z]{4,}|[A-Z]{2,}-[A-Z]{2,})", core):
         lead = "one, " if core[1] == "-" else ""
-        return Reading(f"{lead}{digits(match[1])}, {match[2].capitalize()}", trail)
+        return Reading(f"{lead}{digits(match[1])}, {match[2].replace('-', ' ').title()}", trail)
     # Groups parted by spaces are known for a number only after a word for one.
     called = before.label is Label.PHONE
     if (called or before.lower in ("press", "hit")) and (keyed := re.fullmatch(r"([*#])(\d+)([*#]?)", core)):

@@ -70,6 +70,9 @@ def _read(word: str, before: Before, ahead: Ahead, code: bool) -> Reading | None
         return None
     if ordinary(core):
         return Reading(core, trail)
+    if (match := re.fullmatch(r"([A-Za-z]{1,4})\.(\d[\d–-]*)", core)) and match[1].lower() in lexicon.COUNTED:
+        counted = read_word(match[2] + trail, Before(match[1], before.word), ahead)
+        return counted and replace(counted, text=f"{lexicon.COUNTED[match[1].lower()]} {counted.text}")
     for rule in (read_address, read_serial, read_quantity):
         found = rule(core, trail, before, ahead)
         if found == "wait":
@@ -147,6 +150,10 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return _joined(re.split(r"—|-{2,}|–|…|\.{3}", core), ", ", trail, before, ahead)
     if half := re.fullmatch(r"(\d+/\d+|#\d+)-([A-Za-z-]+)", core):
         return _joined([half[1], half[2]], " ", trail, before, ahead)
+    for names in (lexicon.DAYS, lexicon.MONTH_NAMES):
+        if "/" in core and all(piece.lower() in names and piece[0].isupper() for piece in core.split("/")):
+            pieces = [names[piece.lower()] for piece in core.split("/")]
+            return Reading((" or " if len(pieces) == 2 else ", ").join(pieces), trail)
     unit, _, per = core.partition("/")
     if unit in measures.UNITS and per in measures.PER and not unit.isupper():
         return Reading(f"{measures.UNITS[unit][1]} per {measures.PER[per]}", trail)
