@@ -32,7 +32,8 @@ class Asides:
         self._closed = self._open and ")" in written
         self._open = self._open and not self._closed
         if _NUMBERED.fullmatch(written) and not trail:
-            # `(1) one thing, and (2) another`.
+            # `(1) one thing, and (2) another`; not `Eq. (3)`, `f (x)`, `section 5 (a)`.
             item = before.starts or not last.isalnum() or before.lower in ("and", "or")
+            item = item or (written[1].isalpha() and len(before.word) > 1 and before.kind is not Kind.NUMBER)
             return lead, "," if item else ""
         return lead, trail

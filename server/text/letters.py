@@ -49,7 +49,7 @@ def read_short(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         if roman_next and not ahead.done:
             return "wait"
         announced = lower == "no" and before.label is not Label.NONE
-        if ahead.first.isdigit() or roman_next or announced:
+        if ahead.first.isdigit() or ahead.first == "#" or roman_next or announced:
             return Reading(lexicon.COUNTED[lower], "")
     if lower == "st":
         street = before.word[:1].isupper() and not before.starts and before.lower not in _HEIGHTS
@@ -112,6 +112,11 @@ def _month(core: str, lower: str, trail: str, before: Before, ahead: Ahead) -> R
         else:
             clear = stop or trail[:1] in (",", ":") or lower not in lexicon.WEEKDAY_AMBIGUOUS
         clear = clear or (not trail and before.lower in lexicon.DAYS)
+        if lower in ("sat", "sun") and trail == ",":
+            dated = True if str(ahead.first).isdigit() else ahead.among(lexicon.MONTH_NAMES)
+            if dated is None:
+                return "wait"
+            clear = clear or dated
         if not clear and not trail and ahead.first is None:
             return "wait"
         if clear or (not trail and ahead.first == "&") or (not trail and ahead.first and ahead.first.isdigit()):

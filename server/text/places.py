@@ -68,6 +68,7 @@ def _wind(core: str, wind: str, stop: str, before: Before, ahead: Ahead) -> Read
     """`123 N. Main`, `Oak Ave NW`, `I-80 W`, `winds NW`, `the NE corner`."""
     routed = re.fullmatch(r"[A-Z]{1,2}-\d+", before.word) or before.earlier.lower() in _ROUTES
     windy = before.lower in _WINDY or (before.lower == "the" and before.earlier.lower() in _WINDY)
+    windy = windy or before.kind is Kind.MEASURE
     if before.lower in _ROADS or routed or (core in _CORNERS and windy):
         return Reading(wind, stop)
     if before.kind is Kind.NUMBER and stop in ("", "."):

@@ -81,7 +81,9 @@ def _special(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | s
         if re.match("[A-Z][a-z]", ahead.core):
             return Reading("", "")
     sized = before.lower in lexicon.SIZED and core in ("x", "×")
-    if core in ("x", "X", "×", "*", "·", "/") and (sized or before.kind in (Kind.NUMBER, Kind.MEASURE)):
+    if core in ("x", "X", "×", "*", "·", "/") and (
+        sized or before.kind is Kind.NUMBER or (before.kind is Kind.MEASURE and core != "/")
+    ):
         if ahead.first is None:
             return "wait"
         if core in "xX" and "10".startswith(ahead.core) and not ahead.done:

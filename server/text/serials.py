@@ -85,6 +85,8 @@ def _numbered(core: str, trail: str) -> Reading | None:
         if (len(parts) > 2 and long) or (lead and (len(parts) > 1 or len(core) > 4)):
             return Reading(lead + ", ".join(digits(part) for part in parts), trail)
         return None
+    if lead and len(parts) > 1 and _GROUPED.fullmatch(core):
+        return Reading(lead + " ".join(spell(part) for part in parts), trail)
     digit_run = any(len(part) > 4 and part.isdecimal() for part in parts)
     if len(parts) > 1 and (len(parts) > 2 or digit_run) and _NUMBERED.fullmatch(core):
         return Reading(lead + " ".join(spell(part) for part in parts), trail)

@@ -15,6 +15,8 @@ def read_shape(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
     if match := re.fullmatch(r"(\d{1,3})/(\d{1,4})(?:th|ths|rd|rds)?", core):
         if (read := _out_of(match[1], match[2], before, ahead)) is not None:
             return read if isinstance(read, str) else replace(read, trail=trail)
+        if before.lower in lexicon.VERSIONED:
+            return Reading(f"{amount(match[1])} or {amount(match[2])}", trail, Kind.NUMBER)
         spoken = fraction(int(match[1]), int(match[2]))
         whole = before.kind is Kind.NUMBER and before.word.isdigit() and " over " not in spoken
         if whole and int(match[1]) < int(match[2]):

@@ -30,6 +30,7 @@ _COMPARISONS = {
 }  # fmt: skip
 # Signs that part what is on either side.
 _ALONE = ("-", "–", "—", "--", "---", "|", "•", "·", "●")
+_TYPED = frozenset(lexicon.words("press type enter use the a an character slash hit"))
 _COMPARED = re.compile(r"([~≈≤≥±↑↓▲▼]|[<>]=?)([-+]?[\d.$€£¥].*)")
 
 
@@ -104,6 +105,8 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         if ahead.first is None:
             return None
         return Reading(_COMPARISONS[core] if ahead.first.isdigit() else "", trail)
+    if core == "/" and before.word and before.lower not in _TYPED:
+        return Reading("-", "")
     if (said := symbol(core)) is not None:
         return Reading(said, trail)
     if core in measures.CURRENCIES and not core.isalpha():
@@ -120,6 +123,12 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         return owner and Reading(f"{owner.text}'s", trail)
     if core in _ALONE:
         return Reading("-", "")
+    span = re.fullmatch(r"[A-Z][a-z]+\.?[-–]([A-Z][a-z]{2,4})", core) if trail == "." else None
+    if span and span[1].lower() in lexicon.WEEKDAYS.keys() | lexicon.MONTH_SHORT.keys():
+        # The stop of a short name, as in `letters`.
+        if ahead.ends is None:
+            return None
+        trail = "." if ahead.ends else ""
     if (letters := read_letters(core, trail, before, ahead)) is not None:
         return letters
     if len(core) == 1 and (name := greek(core)):
