@@ -71,7 +71,9 @@ def _read(word: str, before: Before, ahead: Ahead, code: bool) -> Reading | None
         return None
     if ordinary(core):
         return Reading(core, trail)
-    if (match := re.fullmatch(r"([A-Za-z]{1,4})\.(\d[\d–-]*)", core)) and match[1].lower() in lexicon.COUNTED:
+    if (match := re.fullmatch(r"([a-z]|[A-Za-z][a-z]{1,3})\.(\d[\d–-]*)", core)) and match[
+        1
+    ].lower() in lexicon.COUNTED:
         counted = read_word(match[2] + trail, Before(match[1], before.word), ahead)
         return counted and replace(counted, text=f"{lexicon.COUNTED[match[1].lower()]} {counted.text}")
     for rule in (read_address, read_serial, read_quantity):
