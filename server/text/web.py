@@ -20,6 +20,7 @@ _PHONES = (
     re.compile(r"\d{3}-\d{4}"),
     re.compile(r"\+\d[\d-]{8,14}"),
 )
+_KEYED = ("press", "hit", "dial", "dialing")
 _FILE = re.compile(r"([\w.-]*?)\.(\w{1,5})", re.ASCII)
 
 
@@ -39,7 +40,8 @@ def _phone(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str
         return Reading(f"{lead}{digits(match[1])}, {match[2].replace('-', ' ').title()}", trail)
     # Groups parted by spaces are known for a number only after a word for one.
     called = before.label is Label.PHONE
-    if (called or before.lower in ("press", "hit")) and (keyed := re.fullmatch(r"([*#])(\d+)([*#]?)", core)):
+    keyed = re.fullmatch(r"([*#])(\d+)([*#]?)", core)
+    if keyed and (before.lower in _KEYED or (called and before.lower in ("call", "or", "then"))):
         keys = {"*": "star", "#": "pound", "": ""}
         return Reading(f"{keys[keyed[1]]} {digits(keyed[2])} {keys[keyed[3]]}".strip(), trail, Kind.PHONE)
     grouped = re.fullmatch(r"0\d{1,4}|[2-9]\d\d|1", core) if called else re.fullmatch(r"0\d{2,4}", core)
