@@ -60,6 +60,9 @@ def _read(word: str, before: Before, ahead: Ahead, code: bool) -> Reading | None
     # Only here does it matter whether a comma follows the stop.
     raw = re.sub(r"[\"')\]}]", "", trail)
     trail = punctuation(trail)
+    if before.lower in lexicon.NUMBER_WORDS and re.match(r"#\w", core):
+        # `order number #4821` has its name already.
+        core = core[1:]
     if not core:
         return Reading("", trail if trail != "'" else "")
     if code:
