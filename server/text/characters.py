@@ -11,7 +11,7 @@ _PLAIN = {
     "‐": "-", "‑": "-", "‒": "–", "―": "—", "−": "-", "⁓": "~",
     "…": "...", "。": ". ", "、": ", ", "，": ", ", "！": "! ", "？": "? ", "：": ": ", "；": "; ",
     "·": " ", "⋅": " ", "♭": " flat", "♯": " sharp", "¶": "paragraph ", "¿": "", "¡": "",
-    "⁄": "/", "∕": "/", "№": "number", "℃": "°C", "℉": "°F", "µ": "µ", "μ": "µ", "Ω": "Ω",
+    "⁄": "/", "∕": "/", "∗": "*", "∙": " ", "∆": "Δ", "№": "number", "℃": "°C", "℉": "°F", "µ": "µ", "μ": "µ", "Ω": "Ω",
     "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
     "Đ": "D", "ð": "th", "Ð": "Th", "þ": "th", "Þ": "Th", "ı": "i", "ħ": "h", "©": "", "®": "", "™": "", "†": "",
     "‡": "", "\u00ad": "", "￼": "", "\ufffd": "",
@@ -27,6 +27,10 @@ _SYMBOLS = {
     "<->": "to and from", "+=": "plus equals", "===": "equals",
     "!==": "is not equal to", "∪": "union", "∩": "intersection", "∧": "and", "∨": "or", "¬": "not", "∀": "for all",
     "∃": "there is", "∝": "is proportional to", "≡": "is equivalent to", "⊂": "in", "⊆": "in", "∉": "not in",
+    "§§": "sections", "∛": "cube root of", "∠": "angle", "∇": "del", "∴": "therefore", "∵": "because",
+    "⊥": "is perpendicular to", "∥": "is parallel to", "≅": "is congruent to", "∼": "about",
+    "⇔": "if and only if", "∏": "product of", "≃": "is about", "≪": "is much less than", "≫": "is much greater than",
+    "⇐": "from", "⟶": "to", "⟵": "from", "⟹": "to", "↦": "to", "⊃": "contains", "⊇": "contains", "∋": "contains",
     "∅": "the empty set", "↑": "up", "↓": "down", "▲": "up", "▼": "down",
     "!=": "is not equal to", "<=": "is at most",
     ">=": "is at least", "->": "to", "=>": "to", "<-": "from", "&&": "and", "||": "or", "...": ".",
@@ -64,6 +68,9 @@ _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", stri
 _UNSAID = re.compile(r"【[^】]*】|\x1b\[[0-9;]*[A-Za-z]|\S*[\u0250-\u02af\u02c8\u02cc]\S*")
 # UTF-8 that was read as if it were Windows-1252.
 _SCRAMBLED = re.compile(r"[ÂÃâðÅ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]+")
+_STARS = re.compile(r"(\(?)([★⭐🌟☆✰\ufe0f]+)([.,;:!?)]*)")
+_STARRED = re.compile(r"(?<=(\d))[★⭐🌟]\ufe0f?")
+_KEYCAP = re.compile(r"(?:([0-9])\ufe0f?\u20e3|🔟)")
 _FRACTIONS = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 
 
@@ -79,10 +86,24 @@ def plain(word: str) -> str:
     """
     if word.isascii():
         return _UNSAID.sub("", word) if "\x1b" in word else word
-    if word in ("−", "·", "⋅"):
+    if (stars := _STARS.fullmatch(word)) and (rated := _rating(stars[2])):
+        return stars[1] + rated + stars[3]
+    word = _STARRED.sub(lambda m: " star" if m[1] == "1" else " stars", word)
+    if keys := _KEYCAP.fullmatch(word):
+        # As an item of a list is marked.
+        return f"{keys[1] or 10})"
+    if word in ("−", "·", "⋅", "∙"):
         return "minus" if word == "−" else "·"
     word = _UNSAID.sub("", _SCRAMBLED.sub(_unscrambled, word))
     return "".join(_plain_one(c, word[i - 1] if i else "") for i, c in enumerate(unicodedata.normalize("NFC", word)))
+
+
+def _rating(stars: str) -> str:
+    """`★★★★☆` is `4/5 stars`; a single star is left to what comes before it; many are an ornament."""
+    full, every = len(re.findall("[★⭐🌟]", stars)), len(stars.replace("\ufe0f", ""))
+    if every > 5 or not full:
+        return ""
+    return "★" if every == 1 else f"{full} stars" if full == every else f"{full}/{every} stars"
 
 
 def _unscrambled(match: re.Match[str]) -> str:

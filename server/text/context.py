@@ -7,8 +7,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from sled_tts.server.text.labels import Label, labelled
+
 # A number with a mark that is inches unless it closes a quotation.
-INCHES = re.compile(r"\(?(\d+(?:\.\d+)?(?:[x×]\d+(?:\.\d+)?)?|\d+/\d+)\"([.,;:!?)]*)")
+INCHES = re.compile(r"\(?(\d+(?:\.\d+)?(?:[-–x×]\d+(?:\.\d+)?)?|\d+/\d+)\"([.,;:!?)]*)")
 _EDGES = "\"'()[]{}*_`,.;:!?"
 
 
@@ -24,6 +26,8 @@ class Kind(Enum):
     MONEY = auto()
     CURRENCY = auto()
     CODE = auto()
+    MEASURE = auto()
+    SCORE = auto()
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Reading:
 class Before:
     """The word before (`word`, as written) and the one before that; whether a sentence begins here.
 
-    `quoted`: whether a quotation is open, so that `12"` closes it.
+    `quoted`: whether a quotation is open, so that `12"` closes it. `comma`: whether a comma came after the word.
+    `label`: what sort of number the last words announce.
     """
 
     word: str = ""
@@ -48,6 +53,8 @@ class Before:
     kind: Kind = Kind.PLAIN
     starts: bool = True
     quoted: bool = False
+    comma: bool = False
+    label: Label = Label.NONE
 
     @property
     def lower(self) -> str:
@@ -58,7 +65,9 @@ class Before:
         quoted = self.quoted
         if '"' in word and word.count('"') % 2 and (quoted or not INCHES.fullmatch(word)):
             quoted = not quoted
-        return Before(word.strip("\"'()[]{}.,;:!?"), self.word, kind, ends, quoted)
+        bare = word.strip("\"'()[]{}.,;:!?")
+        label = Label.NONE if ends else labelled(bare, self.label, kind is Kind.CODE)
+        return Before(bare, self.word, kind, ends, quoted, word[-1:] == ",", label)
 
 
 @dataclass(frozen=True)
@@ -100,3 +109,9 @@ def punctuation(trail: str) -> str:
         if marks in trail:
             return marks
     return ""
+
+
+def last_mark(word: str) -> str:
+    """The punctuation at the end of a word as it is written."""
+    match = re.search(r"[.,!?;:]", word[len(word.rstrip(".,!?;:\"')]}")) :])
+    return match[0] if match else ""

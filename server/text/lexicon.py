@@ -30,7 +30,7 @@ TITLES = {
     "mr": "Mister", "mrs": "Missus", "ms": "Miz", "dr": "Doctor", "prof": "Professor", "rev": "Reverend",
     "gen": "General", "capt": "Captain", "lt": "Lieutenant", "sgt": "Sergeant", "col": "Colonel", "maj": "Major",
     "sen": "Senator", "rep": "Representative", "gov": "Governor", "hon": "Honorable", "messrs": "Messers",
-    "mt": "Mount", "ft": "Fort", "pres": "President", "cmdr": "Commander", "adm": "Admiral",
+    "mt": "Mount", "ft": "Fort", "pres": "President", "cmdr": "Commander", "adm": "Admiral", "fr": "Father",
 }  # fmt: skip
 # Anywhere: the stop ends a sentence only if a capital, or nothing, follows.
 SHORT = {
@@ -43,16 +43,40 @@ SHORT = {
     "max": "maximum", "hr": "hour", "hrs": "hours", "sec": "seconds", "mins": "minutes", "secs": "seconds",
     "incl": "including",
     "asst": "assistant", "mgr": "manager", "esp": "especially", "viz": "namely", "ca": "circa", "p.s": "P S",
+    "qty": "quantity", "acct": "account", "appt": "appointment", "amt": "amount", "attn": "attention", "ln": "lane",
+    "ea": "each",
     "hwy": "highway", "pkwy": "parkway", "rte": "route", "esq": "Esquire",
     "ph.d": "P H D", "a.k.a": "also known as", "a.m": "A M", "p.m": "P M", "m.d": "M D", "b.c": "B C", "a.d": "A D",
 }  # fmt: skip
 NEVER_ENDS = frozenset(
-    {"al", "incl", "e.g", "eg", "i.e", "ie", "vs", "approx", "cf", "viz", "ca", "esp", "tel", "ext", "a.k.a"}
+    {
+        "al",
+        "incl",
+        "e.g",
+        "eg",
+        "i.e",
+        "ie",
+        "vs",
+        "approx",
+        "cf",
+        "viz",
+        "ca",
+        "esp",
+        "tel",
+        "ext",
+        "a.k.a",
+        "attn",
+        "acct",
+        "qty",
+    }
 )
 # Only with a stop (`sec.` is seconds, `sec` is left alone).
 BARE_SHORT = {
     "vs": "versus", "etc": "et cetera", "approx": "approximately", "aka": "also known as", "govt": "government",
     "dept": "department", "blvd": "boulevard", "hwy": "highway", "yoy": "year over year", "w/": "with",
+    "qty": "quantity", "acct": "account", "appt": "appointment", "appts": "appointments", "amt": "amount",
+    "attn": "attention", "c/o": "care of", "w/out": "without", "s/he": "she or he", "fwd": "forward", "cc": "C C",
+    "qoq": "quarter over quarter", "MoM": "month over month", "Mr": "Mister", "Mrs": "Missus",
     "tl;dr": "T L D R", "ipv4": "I P v four", "ipv6": "I P v six", "y/y": "year over year", "m/m": "month over month",
     "q/q": "quarter over quarter", "w/in": "within", "w/o": "without", "b/c": "because", "n/a": "not applicable",
 }  # fmt: skip
@@ -61,6 +85,7 @@ COUNTED = {
     "no": "number", "nos": "numbers", "vol": "volume", "p": "page", "pp": "pages", "fig": "figure", "figs": "figures",
     "ch": "chapter", "sec": "section", "eq": "equation", "art": "article", "pg": "page", "ver": "version",
     "max": "maximum", "min": "minimum", "c": "circa", "ca": "circa", "rm": "room",
+    "ste": "suite", "bldg": "building", "exp": "expires", "ref": "reference",
 }  # fmt: skip
 
 # Acronyms that are said as words, with how they are written for the voice.
@@ -69,7 +94,7 @@ SAID = {
     for w in words(
         "Nasa Nato Unesco Unicef Opec Radar Sonar Laser Scuba Covid Aids Ram Rom Gif Jpeg Pin Sim Wasp "
         "Captcha Ansi Ascii Nafta Asap Yaml Toml Json Cuda Bert Lasso Posix Ikea Nasdaq Fifa Uefa Lego Swat Taser "
-        "Zip Lan Wan Dos Bios Crud Rag Lora Nand Sars Mers Asean Imax Saas Raid Moma Potus Fema Osha Hipaa Epcot"
+        "Zip Lan Wan Dos Bios Crud Rag Lora Nand Sars Mers Asean Imax Saas Raid Moma Potus Fema Osha Hipaa Epcot Voip"
     )
 }
 LETTERED = frozenset(
@@ -78,9 +103,9 @@ LETTERED = frozenset(
         "BBC CNN HBO IBM UFO VIP VPN WWW XML DNA RNA ETA EU UN UK US AI ML IT TV PC PR HR ID IQ DJ MC AC DC AM PM "
         "BC AD CE LLM TTS ASR IOT AWS GCP UI UX SDK IDE CLI URL URI IP ISP SSH SSD HDD LED LCD OLED HDMI MIT UCLA "
         "USC NYU AAA ABC NBC EV MVP ROI KPI GDP IRS IPO SEO CRM ERP OKR ADHD PTSD MRI ICU ER HIV OBE LGBTQ NAACP "
-        "AOL BMW USSR UAE EPA FDA FAA FCC IMF IOC IRA NSA OECD UNHCR WHO AIDA OS IOS RGB AES RSA JWT OAUTH MP RPM "
-        "RSVP TBA TBD FYI BTW IMO IDK LOL OMG ETC IEEE ECMA ISO JVM ORM UTC GMT EST PST CET EDT PDT CST AFAIK NGO "
-        "EMEA IT OCR NLP ASP NYSE CDC DHS DOJ SUV RV HOA OTP SMS IBAN ISBN"
+        "AOL BMW USSR UAE EPA FDA FAA FCC IMF IOC IRA NSA OECD UNHCR WHO AIDA OS IOS RGB AES RSA JWT MP RPM "
+        "PHD USPS USDA USMC USAA RSVP TBA TBD FYI BTW IMO IDK LOL OMG ETC IEEE ECMA ISO JVM ORM UTC GMT EST PST CET "
+        "EDT PDT CST AFAIK NGO EMEA IT OCR NLP ASP NYSE CDC DHS DOJ SUV RV HOA OTP SMS IBAN ISBN"
     )
 )
 SAID |= {"WWI": "World War one", "WWII": "World War two", "FTSE": "Footsie"}
@@ -89,7 +114,7 @@ SHOUTED = frozenset(
     words(
         "A I AN AS AT BE BY DO GO HE IF IN IS ME MY NO OF OH ON OR OUR SO TO UP WE ALL AND ANY ARE BAD BIG BUT "
         "BUY CAN DAY DID FOR GET GOT HAD HAS HER HIM HIS HOT HOW ITS LET MAN MAY NEW NOT NOW OFF OLD ONE OUT OWN "
-        "PUT RED RUN SAY SEE SET SHE THE TOO TOP TRY TWO USE WAS WAY WHY WIN YES YET YOU END ADD AGO"
+        "PUT RED RUN SAY SEE SET SHE THE TOO TOP TRY TWO USE WAS WAY WHY WIN YES YET YOU END ADD AGO RE"
     )
 )
 ROMAN_AFTER = frozenset(
@@ -118,6 +143,13 @@ LABELLED = frozenset(
         "building level platform terminal lot flat type class grade"
     )
 )
+# Before a number that is a name: `room 204`, `flight 1234`.
+NUMBERS_AS_NAMES = frozenset(
+    words("room rm suite ste apt apartment flight route rte highway hwy interstate bus gate box exit unit bldg error")
+)
+SIZED = frozenset(words("tall long wide deep high thick"))
+# Before a span of hours, pages or years.
+SPANNED = frozenset(words("open from between hours pages ages aged closed weekdays weekends daily")) | DAYS.keys()
 YEAR_AFTER = frozenset(
     words(
         "in since by until till from of during before after year circa around about early late mid spring summer "
@@ -163,18 +195,44 @@ HTML_TAGS = frozenset(
 SPEECH_TAGS = frozenset(words("emotion speed voice volume"))
 BREAKING_TAGS = frozenset(words("br p div li ul ol tr td th h1 h2 h3 h4 h5 h6 hr table"))
 
-STATES = frozenset(
+STATE_NAMES = {
+    "AL": "Alabama", "AK": "Alaska", "AZ": "Arizona", "AR": "Arkansas", "CA": "California", "CO": "Colorado",
+    "CT": "Connecticut", "DE": "Delaware", "DC": "D C", "FL": "Florida", "GA": "Georgia", "HI": "Hawaii",
+    "ID": "Idaho", "IL": "Illinois", "IN": "Indiana", "IA": "Iowa", "KS": "Kansas", "KY": "Kentucky",
+    "LA": "Louisiana", "ME": "Maine", "MD": "Maryland", "MA": "Massachusetts", "MI": "Michigan", "MN": "Minnesota",
+    "MS": "Mississippi", "MO": "Missouri", "MT": "Montana", "NE": "Nebraska", "NV": "Nevada", "NH": "New Hampshire",
+    "NJ": "New Jersey", "NM": "New Mexico", "NY": "New York", "NC": "North Carolina", "ND": "North Dakota",
+    "OH": "Ohio", "OK": "Oklahoma", "OR": "Oregon", "PA": "Pennsylvania", "PR": "Puerto Rico", "RI": "Rhode Island",
+    "SC": "South Carolina", "SD": "South Dakota", "TN": "Tennessee", "TX": "Texas", "UT": "Utah", "VT": "Vermont",
+    "VA": "Virginia", "WA": "Washington", "WV": "West Virginia", "WI": "Wisconsin", "WY": "Wyoming",
+    "ON": "Ontario", "QC": "Quebec", "BC": "British Columbia", "AB": "Alberta", "MB": "Manitoba",
+    "SK": "Saskatchewan", "NS": "Nova Scotia", "NB": "New Brunswick",
+}  # fmt: skip
+# Words, degrees and initials as well: states only before a postal code.
+STATES_UNSURE = frozenset(words("OK HI ME ID LA MD MS PR ON AB NS NB"))
+PROVINCES = frozenset(words("ON QC BC AB MB SK NS NB"))
+STATES = STATE_NAMES.keys() - PROVINCES
+# Digits after these are read one by one.
+CODED = frozenset(
     words(
-        "AL AK AZ AR CA CO CT DC DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH "
-        "OK OR PA PR RI SC SD TN TX UT VT VA WA WV WI WY"
+        "code pin passcode otp zip zipcode account acct serial ending ends ssn iban imei cvv pnr vin "
+        "ein sku upc isbn id postcode card digits ext extension"
     )
 )
-# Digits after these are read one by one.
-CODED = frozenset(words("code pin passcode otp zip zipcode account acct serial ending ends ssn iban imei cvv"))
 # So are those after their number: `order number 4821`.
 NUMBERED = frozenset(
-    words("order card phone tracking confirmation reference ref case ticket routing invoice id passport policy")
+    words(
+        "order tracking confirmation plate routing passport reference ref case ticket invoice policy booking member "
+        "reservation membership loyalty customer claim license licence employee part model shipment package"
+    )
 )
+NUMBER_WORDS = frozenset({"number", "no", "nos", "num", "nr", "#"})
+# What may stand between the word for a code and the code.
+CODED_LINKS = frozenset({"is", "are", "was", "in", "with", "="})
+CALLED = frozenset(
+    words("call dial text phone tel fax calling number telephone whatsapp reach contact sms dialing texting ring")
+)
+CALLED_LINKS = frozenset(words("us me him her them at on is number back now to our my your their the or then"))
 ELEMENTS = frozenset(
     words(
         "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Sr Zr Mo Ag Cd "

@@ -40,4 +40,4 @@ def goes_on(word: str) -> bool:
 
 
 def _picture(word: str) -> bool:
-    return not word.isascii() and not any(c.isalnum() for c in word) and not plain(word)
+    return not word.isascii() and not any(c.isalnum() for c in word) and plain(word) in ("", "★")

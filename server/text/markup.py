@@ -35,7 +35,7 @@ _LATEX = (
 # A figure after a dollar is money, unless another dollar closes it or a variable follows (`$2x + 5 = 15$`).
 _FORMULA = re.compile(
     r"\(?(\${1,2}[A-Za-z\\({-]|\$\$|\\[(\[]|\$\d[^$\s/]*\$[.,;:!?)]*$"
-    r"|\$\d+(?:\.\d+)?(?:[\\^_{]|(?![kKmMbBtT][nNmM]?(?![a-zA-Z]))[a-zA-Z]{1,2}(?![a-zA-Z])))"
+    r"|\$\d+(?:\.\d+)?(?:[\\^_{]|(?![kKmMbBtT][nNmM]?(?![a-zA-Z])|s\b|p[apw]\b)[a-zA-Z]{1,2}(?![a-zA-Z])))"
 )
 _PATTERNS = tuple((re.compile(pattern), by) for pattern, by in _LATEX)
 
@@ -82,6 +82,9 @@ class Markup:
                 return []
             self._skip = ""
         if not word:
+            return []
+        if re.fullmatch(r"\${3,}[.,;:!?)]*", word):
+            # How dear a place is, in signs.
             return []
         if not self._code and (self._maths or _FORMULA.match(word)):
             if not re.match(r"\$[A-Z]{2,}\b", word) or self._maths:
@@ -133,6 +136,9 @@ class Markup:
         word = re.sub(r"\\([*_#`$~>\[\]-])", "\\1", word)
         if not re.fullmatch(r"\W+", word):
             word = re.sub(r"\*\*+|__+|~~|(?<!\w)==(?=\w)|(?<=\w)==(?=\W|$)", "", word)
+        # The star of a telephone, where no second one closes it.
+        if re.fullmatch(r"\*\d+#?[.,;:!?]*", word):
+            return word
         word = re.sub(r"^([\"'(\[]*)[*_]+(?=[\w\"'(])", r"\1", word)
         return re.sub(r"(?<=[\w.,!?:;)\"'%])[*_]+(?=\W*$)", "", word)
 

@@ -31,12 +31,24 @@ CURRENCIES = {  # sign: (one, many, hundredth, hundredths)
     "SEK": ("Swedish krona", "Swedish kronor", "", ""), "NOK": ("Norwegian krone", "Norwegian kroner", "", ""),
     "DKK": ("Danish krone", "Danish kroner", "", ""), "PLN": ("zloty", "zlotys", "", ""),
     "MXN": ("Mexican peso", "Mexican pesos", "", ""), "BRL": ("real", "reais", "", ""),
-    "ZAR": ("rand", "rand", "", ""), "BTC": ("bitcoin", "bitcoins", "", ""),
+    "ZAR": ("rand", "rand", "", ""), "AED": ("dirham", "dirhams", "fils", "fils"),
+    "SAR": ("riyal", "riyals", "", ""), "QAR": ("Qatari riyal", "Qatari riyals", "", ""),
+    "THB": ("baht", "baht", "satang", "satang"), "TWD": ("Taiwan dollar", "Taiwan dollars", "cent", "cents"),
+    "MYR": ("ringgit", "ringgit", "sen", "sen"), "IDR": ("rupiah", "rupiah", "", ""), "VND": ("dong", "dong", "", ""),
+    "CZK": ("koruna", "koruna", "", ""), "HUF": ("forint", "forints", "", ""),
+    "RUB": ("ruble", "rubles", "kopek", "kopeks"), "UAH": ("hryvnia", "hryvnias", "kopiyka", "kopiykas"),
+    "NGN": ("naira", "naira", "kobo", "kobo"), "KES": ("Kenyan shilling", "Kenyan shillings", "", ""),
+    "EGP": ("Egyptian pound", "Egyptian pounds", "", ""), "PKR": ("Pakistani rupee", "Pakistani rupees", "", ""),
+    "CLP": ("Chilean peso", "Chilean pesos", "", ""), "kr": ("krone", "kroner", "", ""),
+    "₡": ("colon", "colones", "", ""), "₵": ("cedi", "cedis", "", ""), "₸": ("tenge", "tenge", "", ""),
+    "₾": ("lari", "lari", "", ""), "₼": ("manat", "manat", "", ""), "₭": ("kip", "kip", "", ""),
+    "₮": ("tugrik", "tugrik", "", ""), "₲": ("guarani", "guaranies", "", ""), "৳": ("taka", "taka", "", ""),
+    "BTC": ("bitcoin", "bitcoins", "", ""),
 }  # fmt: skip
 # Signs of the same.
 _SIGNS = {
     "€": "EUR", "¥": "JPY", "₹": "INR", "Rs": "INR", "₿": "BTC", "US$": "USD", "CA$": "CAD", "C$": "CAD", "AU$": "AUD",
-    "A$": "AUD", "HK$": "HKD", "NZ$": "NZD", "S$": "SGD",
+    "A$": "AUD", "HK$": "HKD", "NZ$": "NZD", "S$": "SGD", "MX$": "MXN", "Rs.": "INR", "zl": "PLN", "Kc": "CZK",
 }  # fmt: skip
 CURRENCIES |= {sign: CURRENCIES[code] for sign, code in _SIGNS.items()}
 SCALES = {
@@ -95,13 +107,20 @@ UNITS = {  # as written: (one, many)
     "kb": ("kilobit", "kilobits"), "Mbit": ("megabit", "megabits"), "Gbit": ("gigabit", "gigabits"),
     "Tbps": ("terabit per second", "terabits per second"), "deg": ("degree", "degrees"), "pp": ("percentage point",
     "percentage points"), "mol": ("mole", "moles"),
+    "inHg": ("inch of mercury", "inches of mercury"), "MP": ("megapixel", "megapixels"),
+    "Tbsp": ("tablespoon", "tablespoons"), "TBSP": ("tablespoon", "tablespoons"), "Tsp": ("teaspoon", "teaspoons"),
+    "pts": ("point", "points"), "F": ("degree Fahrenheit", "degrees Fahrenheit"),
+    "C": ("degree Celsius", "degrees Celsius"),
     "tbsps": ("tablespoon", "tablespoons"), "tsps": ("teaspoon", "teaspoons"),
 }  # fmt: skip
 # After a number and a space these are words or letters more often than units.
-UNITS_JOINED = frozenset(words("in s m A B K h g J V W l L bar pt cal us yo pp cc atm Mb Gb kb cl"))
+UNITS_JOINED = frozenset(words("F C in s m A B K h g J V W l L bar pt cal us yo pp cc atm Mb Gb kb cl"))
 # Written with a stop that is part of them.
 UNITS_DOTTED = frozenset(
-    words("min mins sec secs hr hrs ft lb lbs oz in mi tbsp tsp tbsps tsps gal qt pt yd yds wk wks mo mos yr yrs")
+    words(
+        "min mins sec secs hr hrs ft lb lbs oz in mi Tbsp TBSP Tsp tbsp tsp tbsps tsps gal qt pt yd yds wk wks mo mos "
+        "yr yrs"
+    )
 )
 PER = {"h": "hour", "hr": "hour", "s": "second", "sec": "second", "min": "minute", "mo": "month", "month": "month",
     "yr": "year", "year": "year", "day": "day", "week": "week", "wk": "week", "hour": "hour", "kg": "kilogram",
@@ -110,4 +129,5 @@ PER = {"h": "hour", "hr": "hour", "s": "second", "sec": "second", "min": "minute
     "night": "night", "token": "token", "GB": "gigabyte", "dL": "deciliter", "ml": "milliliter", "mL": "milliliter",
     "second": "second", "minute": "minute", "seat": "seat", "item": "item", "d": "day", "g": "gram",
     "mg": "milligram", "mol": "mole", "unit": "unit", "page": "page", "child": "child", "bbl": "barrel", "oz": "ounce",
-    "ton": "ton", "sqft": "square foot", "ft^2": "square foot"}  # fmt: skip
+    "ton": "ton", "sqft": "square foot", "ft^2": "square foot", "pp": "person", "pcm": "calendar month", "pw": "week",
+    "pa": "year"}  # fmt: skip

@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sled_tts.model.errors import TokenizerError
+from sled_tts.server.text.asides import Asides
 from sled_tts.server.text.characters import plain, script
-from sled_tts.server.text.context import Ahead, Before, Kind
+from sled_tts.server.text.context import Ahead, Before, Kind, Reading, last_mark
 from sled_tts.server.text.foreign import ForeignLetters
 from sled_tts.server.text.lines import CAPITAL, WRAPPED, Line, goes_on, opened
 from sled_tts.server.text.markup import Markup
+from sled_tts.server.text.parts import speakable
 from sled_tts.server.text.spoken import Skipped, Spoken
-from sled_tts.server.text.words import read_word, speakable
+from sled_tts.server.text.words import read_word
 
 # No word is this long; text without spaces must not be held for ever.
 _LONGEST = 256
@@ -47,6 +49,7 @@ class Normaliser:
     _queue: deque[_Token] = field(default_factory=deque, init=False)
     _line: Line = field(default=Line.START, init=False)
     _markup: Markup = field(default_factory=Markup, init=False)
+    _asides: Asides = field(default_factory=Asides, init=False)
     _before: Before = field(default_factory=Before, init=False)
     _fence: str = field(default="", init=False)
     _last: str = field(default="", init=False)
@@ -167,10 +170,10 @@ class Normaliser:
             self._line = Line.BLOCK
             return True
         if (line := opened(word)) is not None:
-            self._block_before, self._line = True, line
+            self._block_before, self._line, self._before = True, line, Before()
             return True
-        if re.fullmatch(r"\d{1,3}[.)]", word):
-            self._block_before, self._line = True, Line.BLOCK
+        if re.fullmatch(r"\d{1,3}[.)]|\d\ufe0f?\u20e3|🔟", word):
+            self._block_before, self._line, self._before = True, Line.BLOCK, Before()
         return False
 
     def _begin_text(self, word: str) -> Iterator[Spoken]:
@@ -187,6 +190,7 @@ class Normaliser:
             yield from self._pause(".")
             self._before = Before()
         self._markup.end_line()
+        self._asides.end_line()
         self._short, self._line_at = self._at - self._line_at < WRAPPED, self._at
         self._line, self._line_spoke, self._cell = Line.START, False, False
 
@@ -202,19 +206,21 @@ class Normaliser:
         while self._queue:
             token = self._queue[0]
             follows = Ahead(self._queue[1].text, True) if len(self._queue) > 1 else ahead
-            if token.verbatim:
-                text, trail, absorbs, kind = token.text, "", False, Kind.PLAIN
-            else:
-                reading = read_word(token.text, self._before, follows, code=token.code)
-                if reading is None:
-                    return
-                text, trail, absorbs, kind = speakable(reading.text), reading.trail, reading.absorbs, reading.kind
+            verbatim = Reading(token.text, "") if token.verbatim else None
+            reading = verbatim or read_word(token.text, self._before, follows, code=token.code)
+            if reading is None:
+                return
+            text, trail, kind = reading.text if verbatim else speakable(reading.text), reading.trail, reading.kind
             self._queue.popleft()
             end = token.end
-            if absorbs and self._queue:
-                second = self._queue.popleft()
+            second = self._queue.popleft() if reading.absorbs and self._queue else None
+            if second is not None:
                 end, token.space = second.end, second.space
-                trail = _trail(second.text)
+                trail = last_mark(second.text)
+            if text and not token.code and not verbatim:
+                written = token.text + (second.text if second else "")
+                lead, trail = self._asides.around(written, trail, kind, self._before, "" if self._cell else self._last)
+                text = lead + text
             before = self._before.then(token.text, kind, trail in (".", "!", "?"))
             yield from self._say(text, trail, token, end)
             if text or kind is Kind.CURRENCY:
@@ -242,8 +248,3 @@ class Normaliser:
         self._spaced = bool(after)
         self._place = (token.begin, end)
         yield Spoken(lead + spoken + after, token.begin, end)
-
-
-def _trail(word: str) -> str:
-    match = re.search(r"[.,!?;:]", word[len(word.rstrip(".,!?;:\"')]}")) :])
-    return match[0] if match else ""

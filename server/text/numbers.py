@@ -99,6 +99,14 @@ def year(number: int) -> str:
     return f"{cardinal(century)} {'oh ' if rest < 10 else ''}{cardinal(rest)}"
 
 
+def paired(number: int) -> str:
+    """As the numbers of rooms and flights are said: 204 is `two oh four`, 1250 `twelve fifty`, 300 `three hundred`."""
+    hundreds, rest = divmod(number, 100)
+    if not hundreds or number % 1000 == 0:
+        return cardinal(number)
+    return f"{cardinal(hundreds)} {'hundred' if not rest else f'oh {cardinal(rest)}' if rest < 10 else cardinal(rest)}"
+
+
 def decade(number: int) -> str:
     """`1990` is `nineteen nineties`, `80` is `eighties`."""
     spoken = year(number) if number >= 100 else cardinal(number)

@@ -9,23 +9,25 @@ from sled_tts.server.text import lexicon, measures
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
 from sled_tts.server.text.dates import read_clock, read_date
 from sled_tts.server.text.money import read_money
-from sled_tts.server.text.numbers import NUMBER, amount, cardinal, decade, digits, ordinal, year
+from sled_tts.server.text.numbers import NUMBER, amount, cardinal, decade, digits, ordinal, paired, year
 from sled_tts.server.text.shapes import read_shape
+from sled_tts.server.text.spans import read_span
 
 _MEASURE = re.compile(
     rf"([-+]?(?:{NUMBER}))(?:[-–]({NUMBER}))?(-?)([a-zA-Zµ°ºΩ]+(?:\^[23])?)(?:/([a-zA-Z]+(?:\^[23])?))?"
 )
-_BETWEEN = {"-": "minus", "–": "minus", "x": "by", "X": "by", "/": "over"}
+_BETWEEN = {"x": "by", "X": "by", "/": "over"}
 _CLOCK = ("hour", "minute", "second")
 _UNIT = re.compile(r"([a-zA-Zµ°ºΩ]+(?:\^[23])?)(?:/([a-zA-Z]+(?:\^[23])?))?")
-_PERCENT = re.compile(rf"([-+~]?(?:{NUMBER}))(?:%?[-–]({NUMBER}))?%")
+_PERCENT = re.compile(rf"([-+~]?(?:{NUMBER}))(?:%?[-–]({NUMBER}))?([%‰])(?:/([a-z]+))?")
 _PLAIN = re.compile(rf"([-+]?)({NUMBER})")
-_SPANS = (Kind.TIME, Kind.MONEY, Kind.MONTH, Kind.MONTH_DAY)
-_RANGE = re.compile(rf"({NUMBER})[-–—~]({NUMBER})")
+_RANGE = re.compile(rf"(-?(?:{NUMBER}))[-–—~]({NUMBER})")
+_MORE = re.compile(rf"({NUMBER})(k|K|M|B|bn|mn)?\+")
 
 
 def read_quantity(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
     """A reading, None when it is no quantity, `"wait"` when what follows decides."""
+    core = f"-{core[1:]}" if re.match(r"–[\d.]", core) else core
     for rule in (read_money, _percent, read_date, read_clock, _ordinal, read_shape, _special):
         found = rule(core, trail, before, ahead)
         if found is not None:
@@ -41,7 +43,9 @@ def _percent(core: str, trail: str, _: Before, __: Ahead) -> Reading | None:
         return None
     about = "about " if match[1][0] == "~" else ""
     until = f" to {amount(match[2])}" if match[2] else ""
-    return Reading(f"{about}{amount(match[1].lstrip('~'))}{until} percent", trail)
+    per = f" per {measures.PER.get(match[4], match[4])}" if match[4] else ""
+    part = "percent" if match[3] == "%" else "per mille"
+    return Reading(f"{about}{amount(match[1].lstrip('~'))}{until} {part}{per}", trail)
 
 
 def _ordinal(core: str, trail: str, before: Before, _: Ahead) -> Reading | None:
@@ -56,42 +60,39 @@ def _ordinal(core: str, trail: str, before: Before, _: Ahead) -> Reading | None:
 
 
 def _special(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
+    if match := _MORE.fullmatch(core):
+        scale = f" {measures.SCALES[match[2].lower()]}" if match[2] else ""
+        number = _number(match[1], "", before, ahead)
+        return Reading(f"{number.text if number else match[1]}{scale} plus", trail, Kind.NUMBER)
+    if match := re.fullmatch(rf"({NUMBER})[-–]({NUMBER})[xX×]", core):
+        return Reading(f"{amount(match[1])} to {amount(match[2])} times", trail)
     if match := re.fullmatch(rf"({NUMBER})[xX×]", core):
         if not trail and ahead.first is None:
             return "wait"
         if before.word in ("+", "-", "=", "minus") or (not trail and re.match(r"[-+=*/^<>≤≥≠≈]", ahead.core)):
             return Reading(f"{amount(match[1])} x", trail)
         return Reading(f"{amount(match[1])} times", trail)
-    if core in ("-", "–") and before.kind in _SPANS and (spans := _spans(before, ahead)):
-        return spans
-    if core in ("x", "X", "×", "*", "·", "/", "-", "–") and before.kind is Kind.NUMBER:
+    if core in ("-", "–"):
+        return read_span(before, ahead)
+    if core in ("x", "×") and before.word.isdecimal() and ahead.first is not None and ahead.first.isupper():
+        # So many of a thing, as on a receipt: `2 x Large Pizza`.
+        if not ahead.done and len(ahead.core) < 2:
+            return "wait"
+        if re.match("[A-Z][a-z]", ahead.core):
+            return Reading("", "")
+    sized = before.lower in lexicon.SIZED and core in ("x", "×")
+    if core in ("x", "X", "×", "*", "·", "/") and (
+        sized or before.kind is Kind.NUMBER or (before.kind is Kind.MEASURE and core != "/")
+    ):
         if ahead.first is None:
             return "wait"
-        years = re.fullmatch(r"(19|20)\d\d", before.word) and re.fullmatch(r"(19|20)\d\d", ahead.core)
-        if core in "-–" and years and ahead.done:
-            return Reading("to", "", Kind.NUMBER)
-        if core in "-–" and re.fullmatch(r"\d[\d:]*[ap]?", ahead.core) and not ahead.done:
+        if core in "xX" and "10".startswith(ahead.core) and not ahead.done:
             return "wait"
-        if core in "-–" and re.fullmatch(r"\d[\d:]*[ap]\.?m", ahead.core):
-            return Reading("to", trail)
+        if core in "xX" and re.match(r"10[\^⁰-⁹⁻¹²³]", ahead.core):
+            return Reading("times", trail)
         if ahead.first.isdigit() or (core in "xX×*·" and ahead.first in measures.CURRENCIES):
             return Reading(_BETWEEN.get(core, "times") if ahead.first.isdigit() else "times", trail)
     return None
-
-
-def _spans(before: Before, ahead: Ahead) -> Reading | str | None:
-    """`10:30 - 11:45`, `$5 - $6`, `5 May - 8 May`: a dash by itself between two of a kind."""
-    if before.kind is Kind.MONTH and not before.earlier[:1].isdigit():
-        return None
-    if ahead.first is None:
-        return "wait"
-    if not (ahead.first.isdigit() or ahead.first in measures.CURRENCIES):
-        dated = before.kind in (Kind.MONTH, Kind.MONTH_DAY) and ahead.first.isupper()
-        follows = ahead.among(lexicon.MONTH_NAMES) if dated else False
-        if not follows:
-            return "wait" if follows is None else None
-    kind = {Kind.MONTH: Kind.PLAIN, Kind.MONTH_DAY: Kind.MONTH}.get(before.kind, before.kind)
-    return Reading("to", "", kind)
 
 
 def _measure(core: str, before: Before, ahead: Ahead) -> Reading | str | None:
@@ -112,9 +113,12 @@ def _measure(core: str, before: Before, ahead: Ahead) -> Reading | str | None:
     value, until, hyphen, unit, per = match.groups()
     if before.lower in lexicon.LABELLED and re.fullmatch("[A-Z]", unit):
         return None
+    # `72F`, `22C`, but not `5C` nor `2F`.
+    if unit in ("F", "C") and not re.fullmatch(r"-\d+|\d\d" if unit == "C" else r"-\d+|\d{2,3}", until or value):
+        return None
     if (spoken := _unit(unit, per, (value == "1" and not until) or bool(hyphen))) is not None:
         span = f" to {amount(until)}" if until else ""
-        return Reading(f"{amount(value)}{span} {spoken}", "")
+        return Reading(f"{amount(value)}{span} {spoken}", "", Kind.MEASURE)
     # `7B` and `221B` are names, so is `4K`; `10k` and `5M` are counts.
     counts = unit in ("k", "M", "bn", "mn", "tn") or (unit == "K" and 1 < len(value) < 4)
     if counts and not per:
@@ -162,16 +166,17 @@ def _unit_after(core: str, trail: str, before: Before, ahead: Ahead) -> Reading 
         if inches and trail == "." and ahead.ends is None:
             return "wait"
         inches = inches and (trail != "." or not ahead.ends)
-        if unit not in single and not inches and before.lower not in ("sq", "fl"):
+        warm = (
+            unit == "F" and re.fullmatch(r"-?\d{2,3}", before.word) and before.earlier.lower() not in lexicon.LABELLED
+        )
+        if unit not in single and not inches and not warm and before.lower not in ("sq", "fl"):
             return None
     part = re.fullmatch(r"\d/\d+", before.word) and not before.earlier.isdigit()
     spoken = _unit(unit, per, before.word == "1" or bool(part))
-    return Reading(spoken, "") if spoken is not None else None
+    return Reading(spoken, "", Kind.MEASURE) if spoken is not None else None
 
 
 def _number(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | None:
-    if re.fullmatch(r"–\d.*", core):
-        core = f"-{core[1:]}"
     if re.fullmatch(r"\d{1,3}(_\d{3})+|\d{1,3}('\d{3})+|\d{1,3}(\.\d{3}){2,}", core):
         core = re.sub(r"\D", "", core)
     if re.fullmatch(r"\d{1,3}(\.\d{3})+,\d+|0,\d+", core):
@@ -180,10 +185,16 @@ def _number(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | No
         grouped = re.fullmatch(r"\d{1,2}(,\d\d)+,\d{3}", core)
         said = [amount(core)] if grouped else [amount(part) for part in core.split(",")]
         return Reading(", ".join(said), trail, Kind.NUMBER)
-    if match := re.fullmatch(r"#(\d+)", core):
-        return Reading(f"number {amount(match[1])}", trail, Kind.NUMBER)
+    if match := re.fullmatch(r"(?:#|No\.)(\d+)(?:[-–](\d+))?", core):
+        until = f" to {amount(match[2])}" if match[2] else ""
+        return Reading(f"number {amount(match[1])}{until}", trail, Kind.NUMBER)
+    if match := re.fullmatch(rf"(-?(?:{NUMBER})),(-(?:{NUMBER}))", core):
+        return Reading(f"{amount(match[1])}, {amount(match[2])}", trail, Kind.NUMBER)
     if match := _PLAIN.fullmatch(core):
         sign, value = match.groups()
+        flown = before.earlier.lower() == "flight" and re.fullmatch(r"[A-Z][A-Z\d]", before.word)
+        if (flown or before.lower in lexicon.NUMBERS_AS_NAMES) and re.fullmatch(r"[1-9]\d{2,3}", value) and not sign:
+            return Reading(paired(int(value)), trail, Kind.NUMBER)
         if not sign and re.fullmatch(r"\d{4}", value) and _is_year(int(value), before):
             return Reading(year(int(value)), trail, Kind.NUMBER)
         if "." in value and value[0] != "." and before.lower in lexicon.VERSIONED:
@@ -198,8 +209,11 @@ def _number(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | No
         years = re.fullmatch(r"1[5-9]\d\d\D(1[5-9]|20)\d\d", core) and 0 < int(last) - int(first) < 120
         if years and (int(first) % 50 or int(last) % 50):
             return Reading(f"{year(int(first))} to {year(int(last))}", trail, Kind.NUMBER)
-        joint = " " if before.lower in lexicon.SCORED else " to "
-        return Reading(f"{amount(first)}{joint}{amount(last)}", trail, Kind.NUMBER)
+        # As likely as not: `50-50`.
+        even = first == last == "50"
+        scored = before.lower in lexicon.SCORED or before.kind is Kind.SCORE
+        kind = Kind.SCORE if scored and trail == "," else Kind.NUMBER
+        return Reading(f"{amount(first)}{' ' if even or scored else ' to '}{amount(last)}", trail, kind)
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sled_tts.server.text import lexicon, measures
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
-from sled_tts.server.text.numbers import NUMBER, amount, cardinal, fraction
+from sled_tts.server.text.numbers import NUMBER, amount, cardinal, digits, fraction
 
 
 def read_shape(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
@@ -15,17 +15,25 @@ def read_shape(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
     if match := re.fullmatch(r"(\d{1,3})/(\d{1,4})(?:th|ths|rd|rds)?", core):
         if (read := _out_of(match[1], match[2], before, ahead)) is not None:
             return read if isinstance(read, str) else replace(read, trail=trail)
+        if before.lower in lexicon.VERSIONED:
+            return Reading(f"{amount(match[1])} or {amount(match[2])}", trail, Kind.NUMBER)
         spoken = fraction(int(match[1]), int(match[2]))
         whole = before.kind is Kind.NUMBER and before.word.isdigit() and " over " not in spoken
         if whole and int(match[1]) < int(match[2]):
             spoken = "and " + (f"a {spoken[4:]}" if spoken.startswith("one ") else spoken)
         return Reading(spoken, trail, Kind.NUMBER)
-    if (match := re.fullmatch(r"(\d+\.\d+)/(5|10|100)", core)) and float(match[1]) <= int(match[2]):
+    # A mark, or a mean of marks.
+    match = re.fullmatch(r"(\d+\.\d+)/(4|5|10|100|4\.0|5\.0|10\.0)", core)
+    if match and float(match[1]) <= float(match[2]):
         return Reading(f"{amount(match[1])} out of {amount(match[2])}", trail, Kind.NUMBER)
     # A plan or a section of law: `401(k)`, `501(c)(3)`.
     if match := re.fullmatch(r"([1-9])0([1-9])(?:(k)|\(([a-z]))\)?(?:\((\d)\)?)?", core):
         parts = [amount(match[1]), "oh", amount(match[2]), (match[3] or match[4]).upper(), amount(match[5] or "")]
         return Reading(" ".join(part for part in parts if part), trail)
+    if match := re.fullmatch(r"f/(\d+(?:\.\d+)?)", core):
+        return Reading(f"F {amount(match[1])}", trail)
+    if match := re.fullmatch(r"([A-Z])\.(\d{3})", core):
+        return Reading(f"{match[1]} dot {digits(match[2])}", trail)
     if match := re.fullmatch(r"(\d{1,2})(\d\d)p", core):
         return Reading(f"{amount(match[1])} {amount(match[2])} P", trail)
     if match := re.fullmatch(rf"({NUMBER})[eE]([-+]?\d+)", core):
@@ -59,7 +67,9 @@ def read_shape(core: str, trail: str, before: Before, ahead: Ahead) -> Reading |
         return Reading(f"{amount(match[1] + match[2])} {match[3]}", trail)
     if match := re.fullmatch(r"(\d)'(\d{1,2})\"?", core):
         return Reading(f"{cardinal(int(match[1]))} foot {cardinal(int(match[2]))}", trail)
-    if match := re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)(?:x(\d+))?|(\d+(?:\.\d+)?)×(\d+(?:\.\d+)?)", core):
+    if match := re.fullmatch(r"(\d)x(\d{1,2})s", core):
+        return Reading(f"{amount(match[1])} by {amount(match[2])}s".replace("xs", "xes"), trail)
+    if match := re.fullmatch(r"(?!0x)(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)(?:x(\d+))?|(\d+(?:\.\d+)?)×(\d+(?:\.\d+)?)", core):
         return Reading(" by ".join(amount(part) for part in match.groups() if part), trail, Kind.NUMBER)
     return None
 
@@ -71,7 +81,7 @@ def _out_of(part: str, whole: str, before: Before, ahead: Ahead) -> Reading | st
         return Reading(f"{cardinal(above)} {cardinal(below)}", "")
     if before.lower in lexicon.PARTED and below > 1:
         return Reading(f"{cardinal(above)} of {cardinal(below)}", "", Kind.NUMBER)
-    if below not in (5, 10, 100) and above != below:
+    if below not in (5, 10, 100) and above != below and not (before.lower in lexicon.RATED and below > 10):
         return None
     rated = above == below > 1 or before.lower in lexicon.RATED
     given = before.lower in ("it", "this", "that", "them", "him", "her", "me", "a")

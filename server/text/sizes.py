@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
+from sled_tts.server.text import lexicon
 from sled_tts.server.text.context import INCHES, Ahead, Before, Kind, Reading, punctuation
 from sled_tts.server.text.numbers import amount
 from sled_tts.server.text.quantities import read_quantity
 
-_SIZED = ("tall", "long", "wide", "deep", "high", "x", "by", "×")
+_SIZED = lexicon.SIZED | {"x", "by", "×"}
+# What never has a size put before it: `2" of snow`.
+_NO_NAMES = _SIZED | {"of", "and", "or", "to", "is", "was", "are", "were", "in", "at", "on", "from", "with", "per"}
 
 
 def read_sized(word: str, before: Before, ahead: Ahead) -> Reading | str | None:
@@ -17,7 +20,10 @@ def read_sized(word: str, before: Before, ahead: Ahead) -> Reading | str | None:
         number, trail = match[1], punctuation(match[2].replace(")", ""))
         if not trail and ahead.first is None:
             return "wait"
-        follows = not match[2] and str(ahead.first).isalpha() and ahead.first not in ("x", "×")
+        unnamed = ahead.among(_NO_NAMES) if not match[2] and str(ahead.first).isalpha() else True
+        if unnamed is None:
+            return "wait"
+        follows = not unnamed
         attached = "/" in number or number == "1" or (follows and before.kind is not Kind.NUMBER)
         said = read_quantity(number, "", before, Ahead("", True))
         return Reading(

@@ -6,6 +6,7 @@ import re
 
 from sled_tts.server.text import lexicon
 from sled_tts.server.text.context import Ahead, Before, Kind, Reading
+from sled_tts.server.text.labels import Label
 from sled_tts.server.text.numbers import amount, cardinal, digits
 from sled_tts.server.text.quantities import spell
 
@@ -19,7 +20,7 @@ _PHONES = (
     re.compile(r"\d{3}-\d{4}"),
     re.compile(r"\+\d[\d-]{8,14}"),
 )
-_CALLED = ("call", "dial", "text", "phone", "tel", "fax", "calling", "number", "telephone", "whatsapp")
+_KEYED = ("press", "hit", "dial", "dialing")
 _FILE = re.compile(r"([\w.-]*?)\.(\w{1,5})", re.ASCII)
 
 
@@ -34,15 +35,25 @@ def read_address(core: str, trail: str, before: Before, ahead: Ahead) -> Reading
 
 def _phone(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str | None:
     core = core.removeprefix("tel:")
-    if match := re.fullmatch(r"(?:1-)?(\d{3})-([A-Z]{4,})", core):
+    if match := re.fullmatch(r"(?:1-)?(\d{3})-([A-Z]{4,}|[A-Z]{2,}-[A-Z]{2,})", core):
         lead = "one, " if core[1] == "-" else ""
-        return Reading(f"{lead}{digits(match[1])}, {match[2].capitalize()}", trail)
+        return Reading(f"{lead}{digits(match[1])}, {match[2].replace('-', ' ').title()}", trail)
     # Groups parted by spaces are known for a number only after a word for one.
-    if before.lower in _CALLED and not trail and re.fullmatch(r"0\d{1,4}|[2-9]\d\d", core):
+    called = before.label is Label.PHONE
+    keyed = re.fullmatch(r"([*#])(\d+)([*#]?)", core)
+    if keyed and (before.lower in _KEYED or (called and before.lower in ("call", "or", "then"))):
+        keys = {"*": "star", "#": "pound", "": ""}
+        return Reading(f"{keys[keyed[1]]} {digits(keyed[2])} {keys[keyed[3]]}".strip(), trail, Kind.PHONE)
+    grouped = re.fullmatch(r"0\d{1,4}|[2-9]\d\d|1", core) if called else re.fullmatch(r"0\d{2,4}", core)
+    if grouped and not trail and before.kind not in (Kind.PHONE, Kind.CODE) and before.label is not Label.CODE:
         if not ahead.word and not ahead.done:
             return "wait"
         if ahead.word[:1].isdigit():
             return Reading(digits(core), ",", Kind.PHONE)
+    if called and re.fullmatch(r"\d{5,7}|1?\d{10}", core) and core[-3:] != "000":
+        lead = core[:-7] and f"{digits(core[:-10])}, {digits(core[-10:-7])}, ".removeprefix(", ")
+        said = f"{lead}{digits(core[-7:-4])}, {digits(core[-4:])}" if len(core) > 6 else digits(core)
+        return Reading(said, trail, Kind.PHONE)
     if any(pattern.fullmatch(core) for pattern in _PHONES):
         groups = [group for group in re.split(r"\D+", core) if group]
         lead = "plus " if core[0] == "+" else ""
@@ -57,11 +68,15 @@ def _phone(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | str
             return "wait"
         if ahead.word[:1].isdigit() or before.kind is Kind.PHONE:
             return Reading(digits(core), ",", Kind.PHONE)
+    if core in ("x", "X") and before.kind is Kind.PHONE:
+        return "wait" if ahead.first is None else Reading("extension", "") if ahead.first.isdigit() else None
     if before.kind is Kind.PHONE and re.fullmatch(r"x\d{1,6}", core):
         return Reading(f"extension {digits(core)}", trail)
-    if before.kind is Kind.PHONE and re.fullmatch(r"[\d)-]{2,}", core):
+    if before.kind is Kind.PHONE and not before.starts and re.fullmatch(r"[\d)-]+", core):
+        if not trail and not ahead.word and not ahead.done:
+            return "wait"
         parts = [digits(part) for part in core.split("-") if part]
-        return Reading(", ".join(parts), trail, Kind.PHONE)
+        return Reading(", ".join(parts), "," if not trail and ahead.word[:1].isdigit() else trail, Kind.PHONE)
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -51,6 +52,25 @@ PARTS = st.characters(exclude_categories=("Cs",)) | st.sampled_from(
             "x",
             "°",
         ),
+        *(
+            "order",
+            "number",
+            "PIN",
+            "call",
+            "020",
+            "555",
+            "#",
+            "4821",
+            "IL",
+            "62704",
+            "NW",
+            "corner",
+            "St",
+            "Dr",
+            "Apt",
+        ),
+        *("USD", "CAD", "US", "$5", " - ", "9a", "1800", "hours", "6th", "11/20", "72F", '4"', "of", "10^", "0x", "★"),
+        *("(", ")", "(a", "b)", "1\ufe0f\u20e3", "ChatGPT", "ESPN", "Q1", "*67", "•", "k+", "%", "6-4,"),
     ]
 )
 TEXTS = st.lists(PARTS | st.just(" "), max_size=30).map("".join)
@@ -111,6 +131,42 @@ def test_a_number_waits_no_longer_than_it_must() -> None:
     assert said(list(normaliser.feed("o"))) == "five dollars ", "but not any more"
     assert said(list(normaliser.feed("re. 7 "))) == "more. "
     assert said(list(normaliser.feed("f"))) == "seven ", "months begin with a capital"
+
+
+@pytest.mark.parametrize(
+    ("begun", "undecided", "decided", "spoken"),
+    [
+        ("a code 4821 ", "", "t", "a code four eight two one "),
+        ("Call 020 ", "", "7", "Call zero two zero, "),
+        ("in Boston MA ", "0213", " ", "in Boston M A "),
+        ("costs $5 ", "C", "o", "costs five dollars "),
+        ("see 10 - ", "1", "5 ", "see ten to "),
+        ("for 1800 ", "hou", "s", "for one thousand eight hundred "),
+        ("on 6th ", "Ma", "n", "on sixth "),
+        ('a 4" ', "o", "l", "a four inch "),
+        ("the NE ", "co", "w", "the N E "),
+        ("is (well) ", "", "", "is - well "),
+    ],
+)
+def test_what_decides_ends_the_wait(begun: str, undecided: str, decided: str, spoken: str) -> None:
+    normaliser = Normaliser()
+    early = said(list(normaliser.feed(begun + undecided)))
+    assert early == (spoken if not decided else spoken[: len(early)])
+    assert len(early) < len(spoken) or not decided, "it waits for what decides"
+    assert early + said(list(normaliser.feed(decided))) == spoken
+
+
+def test_time_grows_with_the_length_alone() -> None:
+    """Text without white space, of signs that open or join something, is no slower by the character when it is long."""
+
+    def seconds(text: str) -> float:
+        start = process_time()
+        read([text])
+        return process_time() - start
+
+    for unit in ("5", "-", "*", "_", "`", "(", "[a](", "1-", "$", "a/", "http://a.b/c?d=e&", "★", "Aa", "5+"):
+        few, many = (unit * (size // len(unit)) for size in (2_000, 20_000))
+        assert min(seconds(many) for _ in range(2)) < 40 * max(min(seconds(few) for _ in range(3)), 2e-3), unit
 
 
 def test_pieces_point_into_the_written_text() -> None:
