@@ -27,7 +27,7 @@ class Asides:
         `last` is the last character that was said: where that is a mark there is a pause already.
         """
         opens = bool(_OPENS.match(written)) and not before.starts and kind is not Kind.PHONE
-        lead = "- " if last.isalnum() and (opens or self._closed) else ""
+        lead = ", " if last.isalnum() and (opens or self._closed) else ""
         self._open = (self._open or bool(opens and lead)) and trail not in (".", "!", "?")
         self._closed = self._open and ")" in written
         self._open = self._open and not self._closed

@@ -97,7 +97,7 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         if ahead.first is None:
             return None
         if ahead.first.isupper():
-            return Reading("-", "")
+            return Reading(",", "")
     if core == "★":
         return Reading("stars" if before.kind is Kind.NUMBER else "", trail)
     if core in "→➜" and not before.word:
@@ -111,7 +111,7 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
             return None
         return Reading(_COMPARISONS[core] if ahead.first.isdigit() else "", trail)
     if core == "/" and before.word and before.lower not in _TYPED:
-        return Reading("-", "")
+        return Reading(",", "")
     if (said := symbol(core)) is not None:
         return Reading(said, trail)
     if core in measures.CURRENCIES and not core.isalpha():
@@ -127,7 +127,8 @@ def _composed(core: str, trail: str, before: Before, ahead: Ahead) -> Reading | 
         owner = read_word(possessive[1], before, Ahead("", True))
         return owner and Reading(f"{owner.text}'s", trail)
     if core in _ALONE:
-        return Reading("-", "")
+        # The space before it has been said, so the mark stands apart.
+        return Reading("" if before.starts or before.comma else ",", "")
     span = re.fullmatch(r"[A-Z][a-z]+\.?[-–]([A-Z][a-z]{2,4})", core) if trail == "." else None
     if span and span[1].lower() in lexicon.WEEKDAYS.keys() | lexicon.MONTH_SHORT.keys():
         # The stop of a short name, as in `letters`.

@@ -145,7 +145,7 @@ def test_a_number_waits_no_longer_than_it_must() -> None:
         ("on 6th ", "Ma", "n", "on sixth "),
         ('a 4" ', "o", "l", "a four inch "),
         ("the NE ", "co", "w", "the N E "),
-        ("is (well) ", "", "", "is - well "),
+        ("is (well) ", "", "", "is , well "),
     ],
 )
 def test_what_decides_ends_the_wait(begun: str, undecided: str, decided: str, spoken: str) -> None:
