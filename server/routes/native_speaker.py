@@ -19,13 +19,16 @@ from sled_tts.server.engine.request import (
     WordsSpoken,
     WordTiming,
 )
-from sled_tts.server.errors import InputTooLongError
+from sled_tts.server.errors import InputTooLongError, RequestError, reply_for
 from sled_tts.server.metrics import UtteranceMeter
 from sled_tts.server.routes.forwarding import forward
 from sled_tts.server.routes.native_messages import Start
+from sled_tts.server.routes.replies import error_body
 from sled_tts.server.routes.wire import Wire
 from sled_tts.server.service import Utterance
 
+# An emoji, say: what a text LLM wrote is no reason to hang up.
+_NOTHING_TO_SAY = frozenset({"empty_input", "unsupported_text"})
 # Codec and bytes a sample of each `format`.
 _FORMATS: dict[str, tuple[Codec, int]] = {
     "s16le": (Codec.PCM_S16LE, 2),
@@ -89,12 +92,17 @@ class Speaker:
             self._worked_since = time.perf_counter()
 
     async def run(self) -> None:
-        """Until `done` has been sent. Raises what ended the utterance otherwise."""
+        """Until `done` has been sent, or the `error` of an utterance that had nothing to say. Raises what ended the
+        utterance otherwise."""
         with self.meter:
             try:
                 await self.wire.send(self._started())
                 end = await forward(self.utterance, self._encoder, self.meter, self)
                 await self.wire.send(self._done(end))
+            except RequestError as error:
+                if (reply := reply_for(error)).code not in _NOTHING_TO_SAY:
+                    raise
+                await self.wire.send({"type": "error", "id": self.start.id, **error_body(reply)})
             finally:
                 self.utterance.cancel()
 

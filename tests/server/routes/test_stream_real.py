@@ -125,7 +125,7 @@ async def test_tokens_are_worth_their_text(load: Load, streaming_folder: Path) -
     ("message", "code", "param"),
     [
         ({"type": "tokens", "tokens": [100_000]}, "invalid_parameter", "tokens"),
-        ({"type": "end"}, "empty_input", "text"),
+        ({"type": "tokens", "tokens": [-1]}, "invalid_parameter", "tokens"),
     ],
 )
 async def test_what_the_model_cannot_say(
@@ -137,6 +137,26 @@ async def test_what_the_model_cannot_say(
         assert (error["code"], error["param"]) == (code, param)
         assert await closed(socket) in (1007, 1008)
         assert await _freed(server)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("", "empty_input"), ("🙂 …", "empty_input"), ("привет", "unsupported_text")]
+)
+async def test_an_utterance_with_nothing_to_say_is_answered_and_the_next_one_spoken(
+    load: Load, streaming_folder: Path, text: str, code: str
+) -> None:
+    async with running(load(streaming_folder, slots=1)) as server, connect(server.ws_url) as socket:
+        for name in ("first", "second"):
+            await send(socket, {"type": "start", "id": name}, {"type": "text", "text": text}, {"type": "end"})
+            heard = await hear(socket)
+            assert heard.messages[-1]["type"] == "error"
+            assert (heard.messages[-1]["id"], heard.messages[-1]["error"]["code"]) == (name, code)
+            assert not heard.pcm
+        await send(socket, {"type": "start", "id": "third", "max_seconds": LIMIT_S})
+        await send(socket, {"type": "text", "text": "some words"}, {"type": "end"})
+        spoken = await hear(socket)
+        assert spoken.messages[-1]["type"] == "done"
+        assert spoken.pcm
 
 
 async def test_an_offline_checkpoint_speaks_by_sentence_and_says_so(load: Load, offline_folder: Path) -> None:
