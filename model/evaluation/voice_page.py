@@ -13,7 +13,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sled_tts.model.checkpoint import ModelBundle, load_bundle
@@ -32,8 +31,6 @@ from sled_tts.model.speaking import lines_in, speak_lines
 _CANDIDATES = 300
 # A process takes this many sentences at a time, so that the last ones do not wait for one process.
 _PART = 250
-# What a server adds to a sentence. DNSMOS repeats a short clip, and without a pause its end runs into its beginning.
-_PAUSE_S = 0.2
 
 _COLUMNS = (
     Column("voice", "voice"),
@@ -42,7 +39,6 @@ _COLUMNS = (
     Column("closed_set", "right sentence of 300", ".1%"),
     Column("wer_open", "open WER", ".1%"),
     Column("p808", "P.808", ".2f"),
-    Column("p808_paused", "P.808 with a pause", ".2f"),
     Column("ovrl", "OVRL", ".2f"),
     Column("similarity", "similarity to its prompt", ".2f"),
     Column("margin", "over the nearest other voice", ".2f"),
@@ -143,24 +139,13 @@ def _judged(
     if told.closed_set_clips:
         row["closed_set"] = told.closed_set_accuracy
     if study.quality:
-        judge = choose(QUALITY_JUDGES, "dnsmos", "quality")
-        liked, paused = opinion(judge, heard), opinion(judge, [_with_pause(*clip) for clip in heard])
+        liked = opinion(choose(QUALITY_JUDGES, "dnsmos", "quality"), heard)
         speakers = choose(SPEAKER_JUDGES, "resemblyzer", "speaker")
         known = voice_embeddings(bundle, speakers)
         others = [embedding for name, embedding in known.items() if name != voice]
         similarity, beyond = margin(speakers, heard, known[voice], others)
-        row |= {
-            "p808": liked.p808,
-            "p808_paused": paused.p808,
-            "ovrl": liked.ovrl,
-            "similarity": similarity,
-            "margin": beyond,
-        }
+        row |= {"p808": liked.p808, "ovrl": liked.ovrl, "similarity": similarity, "margin": beyond}
     return row
-
-
-def _with_pause(wave: Wave, rate: int) -> Clip:
-    return np.concatenate([wave, np.zeros(round(_PAUSE_S * rate), np.float32)]), rate
 
 
 def _page(
@@ -182,8 +167,7 @@ def _page(
     )
     notes = [
         "Recogniser: pocketsphinx (decision 0003). Right sentence: the spoken one picked out of 300. P.808 and OVRL: "
-        f"DNSMOS; P.808 also with the {_PAUSE_S:g} s of silence that a server makes after a sentence (recordings too). "
-        "Similarity: resemblyzer, between what is said and the voice's own prompt through the codec. Failures: "
+        "DNSMOS. Similarity: resemblyzer, between what is said and the voice's own prompt through the codec. Failures: "
         "empty, cut off (more than 28 letters a second) and runaway (no end, or fewer than 5 letters a second).",
     ]
     return Page(
