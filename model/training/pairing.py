@@ -96,9 +96,7 @@ class PairedBatches:
         return place
 
 
-def each_once(
-    corpus: Corpus, positions: int, pairing: Pairing, seed: int, most: int | None = None
-) -> list[list[Pair]]:
+def each_once(corpus: Corpus, positions: int, pairing: Pairing, seed: int, most: int | None = None) -> list[list[Pair]]:
     """Batches, as `PairedBatches` makes them, that hold every utterance of `corpus` once, whatever a training's weights
     say of its speakers; no row is longer than `most`."""
     rng = np.random.default_rng([seed, 0, 0])
