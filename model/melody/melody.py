@@ -15,24 +15,27 @@ from torch import Tensor
 
 from sled_tts.model.errors import CheckpointError
 from sled_tts.model.melody.contour import ContourNet, ContourStream, ContourWeights
+from sled_tts.model.melody.expanding import Expander, Expansion, expansion_from
 from sled_tts.model.melody.register import Register, nearest_pitch
 from sled_tts.model.melody.shifting import PitchShifter
 
 Float32 = npt.NDArray[np.float32]
 
 FILE = "melody.safetensors"
-_KEYS = frozenset({"depth", "noise_scale"})
+_KEYS = frozenset({"depth", "noise_scale", "expansion"})
 
 
 @dataclass(frozen=True)
 class Melody:
     """`depth`: what a contour's movement is multiplied with. `noise_scale`: how far utterances differ in what their
-    latents leave open. `pitches_hz`: the constant pitches at which the network speaks; a voice's is the nearest."""
+    latents leave open. `pitches_hz`: the constant pitches at which the network speaks; a voice's is the nearest.
+    `expansion`: how the codec's noise is turned down after that; None leaves it."""
 
     weights: ContourWeights = field(repr=False)
     pitches_hz: tuple[float, ...]
     depth: float = 1.0
     noise_scale: float = 1.0
+    expansion: Expansion | None = None
 
     def begin(self, register: Register, seed: int, *, rate: int, hop: int, skip: int = 0) -> Melodist:
         """For one utterance at `rate` Hz with `hop` samples a frame; its first `skip` frames nobody hears."""
@@ -40,16 +43,24 @@ class Melody:
         base = register.locked_hz or nearest_pitch(register.hz, self.pitches_hz)
         contour = ContourStream(self.weights, draw.astype(np.float32))
         shifter = PitchShifter(rate / base, hop, rate)
-        return Melodist(contour, shifter, register.hz / base, register.spread * self.depth, hop, skip)
+        expander = None if self.expansion is None else Expander(self.expansion, hop)
+        return Melodist(contour, shifter, expander, register.hz / base, register.spread * self.depth, hop, skip)
 
 
 class Melodist:
-    """One utterance on its way out, the same in any chunks; a frame or two behind what has arrived."""
+    """One utterance on its way out, the same in any chunks; some frames behind what has arrived."""
 
     def __init__(
-        self, contour: ContourStream, shifter: PitchShifter, median: float, octaves: float, hop: int, skip: int
+        self,
+        contour: ContourStream,
+        shifter: PitchShifter,
+        expander: Expander | None,
+        median: float,
+        octaves: float,
+        hop: int,
+        skip: int,
     ) -> None:
-        self._contour, self._shifter = contour, shifter
+        self._contour, self._shifter, self._expander = contour, shifter, expander
         self._median, self._octaves = median, octaves
         self._hop, self._skip = hop, skip
 
@@ -61,6 +72,8 @@ class Melodist:
         ratios = [self._median * 2.0 ** (self._octaves * self._contour.step(frame)) for frame in latents[skipped:]]
         cut = skipped * self._hop
         out = self._shifter.push(wave[cut:], ratios, final)
+        if self._expander is not None:
+            out = self._expander.push(out, final)
         return np.concatenate([wave[:cut], out]) if skipped else out
 
 
@@ -79,6 +92,7 @@ def read_melody(
         raise CheckpointError(f"sled_tts.json: melody: unknown key {wrong[0]}", param=f"melody.{wrong[0]}")
     try:
         depth, noise_scale = float(entry.get("depth", 1.0)), float(entry.get("noise_scale", 1.0))
+        expansion = expansion_from(entry["expansion"]) if "expansion" in entry else None
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"sled_tts.json: melody: {error}", param="melody") from None
     if not (0.0 <= depth <= 4.0 and 0.0 <= noise_scale <= 4.0):
@@ -93,7 +107,7 @@ def read_melody(
         raise CheckpointError(f"{folder / FILE}: {error}", param="melody") from error
     if len(net.mean) != latent_dim:
         raise CheckpointError(f"{FILE} is for {len(net.mean)} dimensions, not {latent_dim}", param="melody")
-    return Melody(ContourWeights.of(net), pitches_hz, depth, noise_scale)
+    return Melody(ContourWeights.of(net), pitches_hz, depth, noise_scale, expansion)
 
 
 def load_contour(state: Mapping[str, Tensor]) -> ContourNet:

@@ -135,7 +135,7 @@ class StepRunner(Protocol):
         """
 
     def decode(self, work: Sequence[DecodeWork]) -> list[Float32]:
-        """PCM `[count * hop]` for each piece of work; slots are distinct. With a melody it is a frame or two behind."""
+        """PCM `[count * hop]` for each piece of work; slots are distinct. With a melody it is some frames behind."""
 
     def latents(self, slot: int, start: int, count: int) -> Float32:
         """Speech frames `[start, start + count)` of a slot as codec latents `[count, D]`, the prompt's first."""
