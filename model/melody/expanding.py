@@ -67,58 +67,54 @@ class Expander:
         self._how, self._hop, window = how, hop, how.window
         # A window less its step, and the next window, by which a gain is smoothed.
         self.delay = math.ceil(window / hop) * hop
-        self._held = window - window // _OVERLAP
+        self._step = window // _OVERLAP
+        self._held = window - self._step
+        self._early = self._held
+        self._taper = _taper(window) * np.float32(2 / _OVERLAP)
         self._samples = np.zeros(self._held, dtype=np.float32)
-        self._waiting: list[npt.NDArray[np.complex64]] = []
-        self._levels: list[Float32] = []
+        # Windows that wait for the next one's levels, and the levels from the one before them on.
+        self._waiting = np.zeros((0, window // 2 + 1), dtype=np.complex64)
+        self._levels = np.zeros((0, window // 2 + 1), dtype=np.float32)
         self._sum = np.zeros(window, dtype=np.float32)
         self._done = np.zeros(0, dtype=np.float32)
-        self._early = self._held
         self._arrived = self._returned = 0
 
     def push(self, samples: Float32, final: bool) -> Float32:
         """`samples [k * hop]`; returns what is finished, all that is missing if this is the `final` call."""
         self._arrived += len(samples)
-        end = self._arrived + self._held if final else self._arrived
-        more = np.zeros(-end % (self._how.window // _OVERLAP) + self._held if final else 0, dtype=np.float32)
+        more = np.zeros(-self._arrived % self._step + self._held if final else 0, dtype=np.float32)
         self._samples = np.concatenate([self._samples, samples, more])
         spectra = spectra_of(self._samples, self._how.window)
-        self._samples = self._samples[len(spectra) * (self._how.window // _OVERLAP) :]
-        for spectrum, loud in zip(spectra, levels(spectra), strict=True):
-            self._hear(spectrum, loud)
-        if final and self._waiting:
-            self._hear(None, self._levels[-1])
+        self._samples = self._samples[len(spectra) * self._step :]
+        self._add(self._decided(spectra, final))
         until = self._arrived if final else max(self._arrived - self.delay, self._returned)
         out, self._done = np.split(self._done, [until - self._returned])
         self._returned = until
         return out
 
-    def _hear(self, spectrum: npt.NDArray[np.complex64] | None, loud: Float32) -> None:
-        """The next window, which decides on the one before it."""
-        if not self._levels:
-            self._levels = [loud]
-        self._levels.append(loud)
-        if self._waiting:
-            self._add(self._waiting.pop() * self._gain())
-            del self._levels[0]
-        if spectrum is not None:
-            self._waiting.append(spectrum)
-
-    def _gain(self) -> Float32:
-        before, here, after = (np.float32(part) * one for part, one in zip(_SMOOTH, self._levels, strict=True))
-        wide = np.pad(before + here + after, 1, mode="edge")
-        smooth = _SMOOTH[0] * wide[:-2] + _SMOOTH[1] * wide[1:-1] + _SMOOTH[2] * wide[2:]
+    def _decided(self, spectra: npt.NDArray[np.complex64], final: bool) -> npt.NDArray[np.complex64]:
+        """Those of all windows so far whose neighbours are known, turned down."""
+        loud = levels(spectra)
+        first, last = (loud[:1] if not len(self._levels) else loud[:0]), (loud[-1:] if final else loud[:0])
+        known = np.concatenate([self._levels, first, loud, last])
+        waiting = np.concatenate([self._waiting, spectra])
+        count = max(0, len(known) - 2)
+        self._levels, self._waiting = known[count:], waiting[count:]
+        before, here, after = (np.float32(part) * known[k : k + count] for k, part in enumerate(_SMOOTH))
+        wide = np.pad(before + here + after, ((0, 0), (1, 1)), mode="edge")
+        smooth = _SMOOTH[0] * wide[:, :-2] + _SMOOTH[1] * wide[:, 1:-1] + _SMOOTH[2] * wide[:, 2:]
         below = np.minimum(smooth - (self._how.levels_db - self._how.threshold_db), 0)
-        return np.asarray(10 ** (self._how.slope / 20 * below), dtype=np.float32)
+        return np.asarray(waiting[:count] * 10 ** (self._how.slope / 20 * below), dtype=np.complex64)
 
-    def _add(self, spectrum: npt.NDArray[np.complex64]) -> None:
-        window = self._how.window
-        step = window // _OVERLAP
-        self._sum += np.fft.irfft(spectrum, window).astype(np.float32) * _taper(window) * np.float32(2 / _OVERLAP)
-        out, self._sum = self._sum[:step], np.concatenate([self._sum[step:], np.zeros(step, dtype=np.float32)])
-        early = min(self._early, step)
-        self._early -= early
-        self._done = np.concatenate([self._done, out[early:]])
+    def _add(self, spectra: npt.NDArray[np.complex64]) -> None:
+        done = [self._done]
+        for part in np.fft.irfft(spectra, self._how.window, axis=1).astype(np.float32) * self._taper:
+            self._sum += part
+            early = min(self._early, self._step)
+            self._early -= early
+            done.append(self._sum[early : self._step])
+            self._sum = np.concatenate([self._sum[self._step :], np.zeros(self._step, dtype=np.float32)])
+        self._done = np.concatenate(done)
 
 
 def expansion_from(entry: object) -> Expansion:
