@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sled_tts.clients.local_server import started_process
+from sled_tts.model.cores import usable_cores
 
 _LIBRARIES = ("torch", "websockets", "httpx", "numpy", "uvicorn")
 
@@ -41,7 +42,7 @@ def client_machine() -> dict[str, Any]:
     return {
         "machine": platform.platform(),
         "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "usable_cores": usable_cores(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in _LIBRARIES},

@@ -9,10 +9,7 @@ from typing import Any
 
 import torch
 
-
-def usable_cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from sled_tts.model.cores import usable_cores
 
 
 def machine(device: torch.device | str = "cpu") -> dict[str, Any]:

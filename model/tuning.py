@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from sled_tts.model.codec.codec import Codec
+from sled_tts.model.cores import usable_cores
 from sled_tts.model.kv_cache import KVCache
-from sled_tts.model.machine import usable_cores
 from sled_tts.model.sled import Sled
 from sled_tts.model.stepping import forward_packed, pack, pad_rows
 

@@ -17,8 +17,8 @@ from sled_tts.model.checkpoint import load_sled_state, resolve, save_bundle
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.config import GeneratorConfig, SledConfig
+from sled_tts.model.cores import usable_cores
 from sled_tts.model.errors import ModelError
-from sled_tts.model.machine import usable_cores
 from sled_tts.model.melody.melody import FILE as MELODY
 from sled_tts.model.sled import Sled
 from sled_tts.model.tokenizer import SPECIAL, Tokenizer, train_tokenizer
