@@ -5,8 +5,9 @@
 `--cuts` is a manifest of lhotse MonoCuts with speakers (audio paths relative to it). One recording of each reader is
 added to a live catalogue of voices as an upload would be, sentences are streamed with it, and their speaker embeddings
 (resemblyzer, the `quality` extra) are compared with the reader's recording, with those of the other readers and with
-the checkpoint's own voices. `recordings` compares with the recordings as they were given; `prompts` with what the
-checkpoint makes of them before it imitates them (its codec, and its melody if it has one). `--listen` counts
+the checkpoint's own voices. `recordings` compares with the recordings as they were given; `unheard` with the mean of
+others of the same readers, which nothing has heard; `prompts` with what the checkpoint makes of the given ones before
+it imitates them (its codec, and its melody if it has one). `--listen` counts
 the words that an open recogniser gets wrong (pocketsphinx, the `eval` extra): a voice can be alike and say nothing.
 """
 
@@ -19,7 +20,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,19 @@ from sled_tts.server.voicebox import Voicebox
 from sled_tts.server.voices.folder import VoiceFolder
 from sled_tts.server.wiring import LocalSpeechService
 
+# Further recordings of each reader, at most.
+_UNHEARD = 3
+
 
 @dataclass(frozen=True)
 class Recording:
-    """One reader's: mono samples, and what is said."""
+    """One reader's: mono samples, and what is said. `unheard`: others of theirs, at the same rate."""
 
     reader: str
     text: str
     wave: Wave
     rate: int
+    unheard: tuple[Wave, ...] = field(default=(), repr=False)
 
     def upload(self) -> bytes:
         held = io.BytesIO()
@@ -65,23 +70,31 @@ class Recording:
 def recordings(
     manifest: Path, readers: int, skip: Sequence[str], shortest_s: float, longest_s: float
 ) -> list[Recording]:
-    """The first recording of a usable length of each reader but those to `skip`, in the manifest's order."""
-    found: dict[str, Recording] = {}
+    """The first recording of a usable length of each reader but those to `skip` and those with one alone, in the
+    manifest's order, with the next ones of a usable length."""
+    cuts: dict[str, list[Any]] = {}
     for line in manifest.read_text(encoding="utf-8").splitlines():
         cut = json.loads(line)
-        told = cut["supervisions"][0]
-        if told["speaker"] in (*found, *skip) or not shortest_s <= cut["duration"] <= longest_s:
-            continue
-        path = manifest.parent / cut["recording"]["sources"][0]["source"]
-        rate = soundfile.info(path).samplerate
-        first = round(cut["start"] * rate)
-        wave, _ = soundfile.read(
-            path, start=first, stop=first + round(cut["duration"] * rate), dtype="float32", always_2d=True
-        )
-        found[told["speaker"]] = Recording(told["speaker"], told["text"], wave.mean(axis=1), rate)
-        if len(found) == readers:
-            break
-    return list(found.values())
+        speaker = cut["supervisions"][0]["speaker"]
+        if speaker not in skip and shortest_s <= cut["duration"] <= longest_s:
+            cuts.setdefault(speaker, []).append(cut)
+    found = []
+    several = [(speaker, usable) for speaker, usable in cuts.items() if len(usable) > 1]
+    for speaker, (first, *rest) in several[:readers]:
+        wave, rate = _read(manifest.parent, first)
+        unheard = tuple(_read(manifest.parent, cut)[0] for cut in rest[:_UNHEARD])
+        found.append(Recording(speaker, first["supervisions"][0]["text"], wave, rate, unheard))
+    return found
+
+
+def _read(folder: Path, cut: Any) -> tuple[Wave, int]:
+    path = folder / cut["recording"]["sources"][0]["source"]
+    rate = soundfile.info(path).samplerate
+    first = round(cut["start"] * rate)
+    wave, _ = soundfile.read(
+        path, start=first, stop=first + round(cut["duration"] * rate), dtype="float32", always_2d=True
+    )
+    return wave.mean(axis=1), rate
 
 
 async def stream(service: LocalSpeechService, text: str, options: UtteranceOptions) -> Wave:
@@ -156,7 +169,7 @@ async def _compare(
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     rate, model = bundle.codec.config.sampling_rate, service.models[0].name
-    clips, raw, prompts = list[Wave](), list[Wave](), list[Wave]()
+    clips, raw, unheard, prompts = list[Wave](), list[Wave](), list[Wave](), list[Wave]()
     wrong = spoken = 0
     for number, one in enumerate(given):
         new = NewVoice(one.reader, one.upload(), one.text, "a public corpus")
@@ -164,6 +177,8 @@ async def _compare(
         _, prompt = service.voices.prompt(voice.id, model)
         assert prompt is not None
         raw.append(judge.embedding(one.wave, one.rate))
+        further = np.mean([judge.embedding(wave, one.rate) for wave in one.unheard], axis=0)
+        unheard.append(further / np.linalg.norm(further))
         prompts.append(judge.embedding(sound_of(bundle, torch.tensor(prompt.latents), prompt.register), rate))
         said = list[Wave]()
         for k, text in enumerate(texts):
@@ -182,7 +197,7 @@ async def _compare(
     results: dict[str, Any] = {"readers": len(given), "clips": sum(map(len, clips))}
     if options.listen:
         results["open_wer"] = round(wrong / spoken, 3)
-    for name, known in (("recordings", raw), ("prompts", prompts)):
+    for name, known in (("recordings", raw), ("unheard", unheard), ("prompts", prompts)):
         heard = [
             Heard(clips[k], known[k], np.stack([*known[:k], *known[k + 1 :], *shipped])) for k in range(len(given))
         ]
@@ -218,7 +233,7 @@ def main() -> None:
     about = machine() | {name: getattr(options, name) for name in ("model", "cfg_scale", "shortest", "longest", "seed")}
     introduce(about)
     results = asyncio.run(measure(bundle, given, options))
-    ways = ("recordings", "prompts")
+    ways = ("recordings", "unheard", "prompts")
     show(
         "cloned voices against what they were cloned from",
         ["", *results[ways[0]].keys()][:-1],

@@ -136,6 +136,13 @@ class ModelBundle:
         """The same, speaking at one pitch."""
         return replace(self, extras=replace(self.extras, melody=None))
 
+    def without_expansion(self) -> ModelBundle:
+        """The same, with a melody that leaves the codec's noise as it is."""
+        melody = self.extras.melody
+        if melody is None or melody.expansion is None:
+            return self
+        return replace(self, extras=replace(self.extras, melody=replace(melody, expansion=None)))
+
     def normalise(self, latents: Tensor) -> Tensor:
         """Codec latents `[..., D]` to what the network sees."""
         return (latents - self.extras.latent_mean.to(latents)) / self.extras.latent_std.to(latents)

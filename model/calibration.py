@@ -1,4 +1,5 @@
-"""What brings a voice that a network imitates nearer to its recording: a linear map of the latents it writes.
+"""What brings a voice that a network imitates nearer to its recording: a linear map of the latents it writes, and what
+gives their sound the loudness of the recording.
 
 A small network leans towards the voices that it was trained on most. Mean and covariance of its latents over some
 sentences show by how much; undone before the codec's decoder, the rest of the voice follows. What the network reads
@@ -7,18 +8,20 @@ back stays its own: corrected feedback made words worse (docs/decisions/0011-cal
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from sled_tts.model.errors import ModelError
+from sled_tts.model.melody.dynamics import Dynamics
 
 Float32 = npt.NDArray[np.float32]
 _Float64 = npt.NDArray[np.float64]
 
 # Of how a calibration is found; what is kept of another method is found anew.
-METHOD = "transport"
+METHOD = "transport-levels"
 
 # Frames this much quieter than the mean say nothing about a voice.
 _QUIETEST = 0.03
@@ -27,14 +30,18 @@ LEAST_FRAMES = 50
 # Of the recording's mean variance: what is added in every direction, so that few frames invent no directions.
 _RIDGE = 0.05
 _STRETCH = (0.4, 2.5)
+# How far towards the recording's covariance: the rest of the way costs more words than it brings likeness.
+_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Codec latents `[S, D]` of a voice become `latents @ turn.T + shift`: `turn [D, D]`, `shift [D]`, fp32."""
+    """Codec latents `[S, D]` of a voice become `latents @ turn.T + shift`: `turn [D, D]`, `shift [D]`, fp32.
+    `dynamics`: what becomes of their sound after that, where the checkpoint has a melody."""
 
     turn: Float32 = field(repr=False)
     shift: Float32 = field(repr=False)
+    dynamics: Dynamics | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         size = self.shift.size
@@ -49,12 +56,23 @@ class Calibration:
         """The rows of `turn`, and below them `shift`, `[D + 1, D]`."""
         return np.concatenate([self.turn, self.shift[None]])
 
+    def arrays(self) -> dict[str, Float32]:
+        """What is kept of it, two dimensions each."""
+        dynamics = self.dynamics
+        sound = {} if dynamics is None else {"levels_db": dynamics.levels_db, "gains_db": dynamics.gains_db}
+        return {"correction": self.stacked(), **sound}
+
     @classmethod
-    def unstacked(cls, values: Float32) -> Calibration:
-        """The inverse. Raises ValueError for anything but finite fp32 `[D + 1, D]`."""
+    def of(cls, arrays: Mapping[str, Float32]) -> Calibration:
+        """The inverse. Raises ValueError for anything else."""
+        values = arrays.get("correction", np.zeros((0, 0), np.float32))
         if values.ndim != 2 or len(values) != values.shape[1] + 1:
-            raise ValueError(f"a calibration must be [D + 1, D], got {values.shape}")
-        return cls(np.ascontiguousarray(values[:-1]), values[-1])
+            raise ValueError(f"a calibration must have a correction [D + 1, D], got {values.shape}")
+        levels_db, gains_db = arrays.get("levels_db"), arrays.get("gains_db")
+        if (levels_db is None) != (gains_db is None):
+            raise ValueError("a calibration must have both levels_db and gains_db, or neither")
+        dynamics = None if levels_db is None or gains_db is None else Dynamics(levels_db, gains_db)
+        return cls(np.ascontiguousarray(values[:-1]), values[-1], dynamics)
 
 
 def voiced_frames(latents: Float32, wave: Float32) -> Float32:
@@ -66,11 +84,12 @@ def voiced_frames(latents: Float32, wave: Float32) -> Float32:
 
 
 def match(written: Float32, recorded: Float32) -> Calibration:
-    """What gives the latents that a network has `written [S, D]` mean and covariance of those `recorded [P, D]`, moving
-    them as little as can be: the optimal transport between two Gaussians (Takatsu, "Wasserstein geometry of Gaussian
-    measures", 2011; for colours Pitié and Kokaram, "The linear Monge-Kantorovitch linear colour mapping", 2007).
+    """What gives the latents that a network has `written [S, D]` the mean of those `recorded [P, D]`, and a covariance
+    half-way to theirs, moving them as little as can be: along the optimal transport between two Gaussians (Takatsu,
+    "Wasserstein geometry of Gaussian measures", 2011; for colours Pitié and Kokaram, "The linear Monge-Kantorovitch
+    linear colour mapping", 2007).
 
-    ModelError when either is too short to tell. No direction is stretched by more than a factor of 2.5.
+    ModelError when either is too short to tell. No direction is stretched to more than a factor of 1.75.
     """
     shortest = min(len(written), len(recorded))
     if shortest < LEAST_FRAMES:
@@ -82,7 +101,8 @@ def match(written: Float32, recorded: Float32) -> Calibration:
     turn = inverse @ _roots(root @ target @ root)[0] @ inverse
     # Symmetric, so its eigenvalues are what directions are stretched by.
     stretch, directions = np.linalg.eigh(turn)
-    turn = (directions * np.clip(stretch, *_STRETCH)) @ directions.T
+    stretch = 1 + _SHARE * (np.clip(stretch, *_STRETCH) - 1)
+    turn = (directions * stretch) @ directions.T
     shift = wanted.mean(axis=0) - turn @ theirs.mean(axis=0)
     return Calibration(turn.astype(np.float32), shift.astype(np.float32))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sled_tts.model.bundle import ModelBundle
 from sled_tts.model.calibration import Calibration, Float32, match, voiced_frames
+from sled_tts.model.melody.likening import likened
 from sled_tts.model.melody.register import Register, measure, nearest_pitch
 from sled_tts.model.speaking import Line, sound_of, speak_lines
 
@@ -43,10 +44,7 @@ def as_known(bundle: ModelBundle, wave: Float32) -> Float32:
         tracked = pitch_track(exact, rate)
         pitch = nearest_pitch(median_voiced([tracked[0]]), extras.pitches_hz)
         known = lock_pitch(exact, rate, pitch, tracked).astype(np.float32)
-    if extras.speech_level:
-        gain = extras.speech_level / max(float(np.sqrt(np.square(known).mean())), 1e-5)
-        known = known * np.float32(min(gain, 0.95 / max(float(np.abs(known).max()), 1e-5)))
-    return np.ascontiguousarray(known, dtype=np.float32)
+    return _at_level(bundle, known)
 
 
 def register_of(bundle: ModelBundle, wave: Float32) -> Register | None:
@@ -70,16 +68,43 @@ def encode_recording(bundle: ModelBundle, wave: Float32) -> Tensor:
     return (codec.encode(given) if bundle.extras.quantised else codec.encode_unquantised(given))[0]
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A voice as somebody gave it: `latents [S, D]`, the codec's, of a recording that says `text`; its samples
+    `wave [N]` at the codec's rate, and where its pitch lies, without which only latents are compared."""
+
+    latents: Float32
+    text: str
+    wave: Float32
+    register: Register | None = None
+
+
 @torch.inference_mode()
-def calibrate(bundle: ModelBundle, recorded: Float32, text: str, *, cfg_scale: float = 2.0) -> Calibration:
+def calibrate(bundle: ModelBundle, given: Recorded, *, cfg_scale: float = 2.0) -> Calibration:
     """Listen to what the network makes of a voice, and return what brings it nearer; the same for the same voice.
 
-    `recorded [S, D]` are codec latents of a recording that says `text`. Blocking: some sentences are spoken, about 33
-    seconds of speech. ModelError when too little is said to tell, or when the recording leaves no room for a sentence.
+    Blocking: some sentences are spoken, about 33 seconds of speech. ModelError when too little is said to tell, or when
+    the recording leaves no room for a sentence.
     """
+    recorded, text = given.latents, given.text
     prompt = torch.from_numpy(recorded)
     lines = [Line(sentence, bundle.normalise(prompt), text) for sentence in _SENTENCES]
     said = [u for u in speak_lines(bundle, lines, cfg_scale=cfg_scale, seed=0) if len(u.latents)]
-    written = [voiced_frames(bundle.denormalise(u.latents).numpy(), u.wave) for u in said]
+    written = [bundle.denormalise(u.latents).numpy() for u in said]
+    voiced = [voiced_frames(latents, u.wave) for latents, u in zip(written, said, strict=True)]
     heard = sound_of(bundle, prompt, None)
-    return match(np.concatenate([recorded[:0], *written]), voiced_frames(recorded, heard))
+    found = match(np.concatenate([recorded[:0], *voiced]), voiced_frames(recorded, heard))
+    if bundle.extras.melody is None or given.register is None:
+        return found
+    plain = bundle.without_expansion()
+    nearer = [torch.from_numpy(latents @ found.turn.T + found.shift) for latents in written]
+    sounds = [sound_of(plain, latents, given.register) for latents in nearer]
+    return replace(found, dynamics=likened(sounds, _at_level(bundle, given.wave)))
+
+
+def _at_level(bundle: ModelBundle, wave: Float32) -> Float32:
+    level = bundle.extras.speech_level
+    if level:
+        gain = level / max(float(np.sqrt(np.square(wave).mean())), 1e-5)
+        wave = wave * np.float32(min(gain, 0.95 / max(float(np.abs(wave).max()), 1e-5)))
+    return np.ascontiguousarray(wave, dtype=np.float32)

@@ -111,6 +111,8 @@ class Voicebox:
             self.speaker = replace(self.speaker, register=self.hearing.register)
         if bundle.extras.calibrate_voices:
             network = f"{network_fingerprint(bundle.sled)}-{codec}-{bundle.extras.noise_scale:g}-{METHOD}"
+            if bundle.extras.melody is not None:
+                network += "-melody"
             self.speaker = replace(self.speaker, network=network, calibrate=self.hearing.calibrate)
 
     @property

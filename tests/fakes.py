@@ -14,6 +14,7 @@ from sled_tts.model.calibration import Calibration
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.melody.contour import ContourNet, ContourWeights
+from sled_tts.model.melody.dynamics import Dynamics
 from sled_tts.model.melody.melody import Melody
 from sled_tts.model.sled import Sled
 from sled_tts.server.engine.chunks import ChunkPolicy
@@ -163,7 +164,9 @@ def calibration(seed: int) -> Calibration:
     rng = np.random.default_rng(seed)
     width = TINY["vae_embed_dim"]
     turn = np.diag(rng.uniform(0.6, 1.7, width)) + rng.normal(0.0, 0.1, (width, width))
-    return Calibration(turn.astype(np.float32), rng.normal(0.0, 0.5, width).astype(np.float32))
+    loud = np.sort(rng.uniform(-60.0, 0.0, (4, 33)), axis=0).astype(np.float32)
+    dynamics = Dynamics(loud, rng.uniform(-12.0, 6.0, (4, 33)).astype(np.float32))
+    return Calibration(turn.astype(np.float32), rng.normal(0.0, 0.5, width).astype(np.float32), dynamics)
 
 
 def melody() -> Melody:

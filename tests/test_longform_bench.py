@@ -129,7 +129,7 @@ def test_a_voice_has_to_be_nearest_to_its_own_recording() -> None:
     assert heard.clips_told == 1
 
 
-def test_one_recording_of_each_reader_is_taken(tmp_path: Path) -> None:
+def test_one_recording_of_each_reader_is_taken_and_others_for_comparison(tmp_path: Path) -> None:
     def cut(name: str, reader: str, seconds: float) -> str:
         soundfile.write(tmp_path / f"{name}.wav", tone(seconds, 0.1), RATE)
         told = [{"speaker": reader, "text": name}]
@@ -137,10 +137,14 @@ def test_one_recording_of_each_reader_is_taken(tmp_path: Path) -> None:
         return json.dumps({"start": 0.0, "duration": seconds, "supervisions": told, "recording": source})
 
     rows = [cut("a", "ann", 1.0), cut("b", "ann", 4.0), cut("c", "ann", 5.0), cut("d", "bo", 4.5), cut("e", "cy", 4.0)]
+    rows += [cut(name, "cy", 6.0) for name in "fghi"] + [cut("j", "di", 4.0), cut("k", "di", 9.0), cut("l", "eve", 4.0)]
     (tmp_path / "cuts.jsonl").write_text("\n".join(rows), encoding="utf-8")
     found = recordings(tmp_path / "cuts.jsonl", 2, ["bo"], 3.0, 8.0)
     assert [(one.reader, one.text, one.rate) for one in found] == [("ann", "b", RATE), ("cy", "e", RATE)]
     assert soundfile.info(str(tmp_path / "b.wav")).frames == found[0].wave.size
+    assert [[wave.size / RATE for wave in one.unheard] for one in found] == [[5.0], [6.0] * 3]
+    others = recordings(tmp_path / "cuts.jsonl", 9, ["bo"], 3.0, 8.0)
+    assert [one.reader for one in others] == ["ann", "cy"], "of the rest there is one recording alone"
     assert found[0].upload()[:4] == b"fLaC"
 
 

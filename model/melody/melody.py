@@ -15,7 +15,8 @@ from torch import Tensor
 
 from sled_tts.model.errors import CheckpointError
 from sled_tts.model.melody.contour import ContourNet, ContourStream, ContourWeights
-from sled_tts.model.melody.expanding import Expander, Expansion, expansion_from
+from sled_tts.model.melody.dynamics import Dynamics, DynamicsStream
+from sled_tts.model.melody.expanding import Expansion, expansion_from
 from sled_tts.model.melody.register import Register, nearest_pitch
 from sled_tts.model.melody.shifting import PitchShifter
 
@@ -37,14 +38,19 @@ class Melody:
     noise_scale: float = 1.0
     expansion: Expansion | None = None
 
-    def begin(self, register: Register, seed: int, *, rate: int, hop: int, skip: int = 0) -> Melodist:
-        """For one utterance at `rate` Hz with `hop` samples a frame; its first `skip` frames nobody hears."""
+    def begin(
+        self, register: Register, seed: int, *, rate: int, hop: int, skip: int = 0, dynamics: Dynamics | None = None
+    ) -> Melodist:
+        """For one utterance at `rate` Hz with `hop` samples a frame; its first `skip` frames nobody hears. `dynamics`:
+        of its voice, instead of the checkpoint's expansion."""
         draw = np.random.default_rng(seed).standard_normal(self.weights.noise_channels) * self.noise_scale
         base = register.locked_hz or nearest_pitch(register.hz, self.pitches_hz)
         contour = ContourStream(self.weights, draw.astype(np.float32))
         shifter = PitchShifter(rate / base, hop, rate)
-        expander = None if self.expansion is None else Expander(self.expansion, hop)
-        return Melodist(contour, shifter, expander, register.hz / base, register.spread * self.depth, hop, skip)
+        if dynamics is None and self.expansion is not None:
+            dynamics = self.expansion.dynamics()
+        loudness = None if dynamics is None else DynamicsStream(dynamics, hop)
+        return Melodist(contour, shifter, loudness, register.hz / base, register.spread * self.depth, hop, skip)
 
 
 class Melodist:
@@ -54,13 +60,13 @@ class Melodist:
         self,
         contour: ContourStream,
         shifter: PitchShifter,
-        expander: Expander | None,
+        loudness: DynamicsStream | None,
         median: float,
         octaves: float,
         hop: int,
         skip: int,
     ) -> None:
-        self._contour, self._shifter, self._expander = contour, shifter, expander
+        self._contour, self._shifter, self._loudness = contour, shifter, loudness
         self._median, self._octaves = median, octaves
         self._hop, self._skip = hop, skip
 
@@ -72,8 +78,8 @@ class Melodist:
         ratios = [self._median * 2.0 ** (self._octaves * self._contour.step(frame)) for frame in latents[skipped:]]
         cut = skipped * self._hop
         out = self._shifter.push(wave[cut:], ratios, final)
-        if self._expander is not None:
-            out = self._expander.push(out, final)
+        if self._loudness is not None:
+            out = self._loudness.push(out, final)
         return np.concatenate([wave[:cut], out]) if skipped else out
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -20,7 +19,7 @@ import typer
 from sled_tts.model.bundle import ModelBundle
 from sled_tts.model.checkpoint import load_bundle, resolve
 from sled_tts.model.evaluation.sentences import arctic_prompts
-from sled_tts.model.melody.expanding import Float32, levels, spectra_of
+from sled_tts.model.melody.dynamics import Float32, levels, spectra_of
 from sled_tts.model.speaking import lines_in, speak_lines
 
 _LOUD = 95.0
@@ -28,9 +27,7 @@ _LOUD = 95.0
 
 def loud_levels(bundle: ModelBundle, texts: Sequence[str], window: int, *, seed: int, cfg_scale: float) -> Float32:
     """`[window / 2 + 1]` dB over what all voices of `bundle` make of `texts`, without its expansion."""
-    melody = bundle.extras.melody
-    assert melody is not None
-    plain = replace(bundle, extras=replace(bundle.extras, melody=replace(melody, expansion=None)))
+    plain = bundle.without_expansion()
     heard = [
         levels(spectra_of(said.wave, window))
         for voice in plain.extras.voices

@@ -25,7 +25,12 @@ class Melodies:
         # The sound of a block in front never comes out of a decode; that of any other prompt does.
         skip = 0 if prompt is None or prompt.ids else prompt.frames
         self._live[slot] = self.melody.begin(
-            request.register, request.seed, rate=info.sampling_rate, hop=info.hop, skip=skip
+            request.register,
+            request.seed,
+            rate=info.sampling_rate,
+            hop=info.hop,
+            skip=skip,
+            dynamics=None if request.calibration is None else request.calibration.dynamics,
         )
 
     def of(self, slot: int) -> Melodist | None:

@@ -167,9 +167,9 @@ class VoiceCatalogue:
         def encode(pcm: Float32, rate: int) -> Float32:
             return speaker.encode(Reference(pcm, rate, entry.text), "voice")
 
-        plain = VoicePrompt(entry.text, folder.prompt(entry, speaker.codec, encode))
-        calibration, register = calibrated(speaker, folder, entry, plain), registered(speaker, folder, entry)
-        prompt = replace(plain, calibration=calibration, register=register)
+        latents = folder.prompt(entry, speaker.codec, encode)
+        plain = VoicePrompt(entry.text, latents, register=registered(speaker, folder, entry))
+        prompt = replace(plain, calibration=calibrated(speaker, folder, entry, plain))
         with self._lock:
             self._prompts[key] = prompt
             while len(self._prompts) > _CACHED_PROMPTS * len(self._speakers):

@@ -17,6 +17,16 @@ from sled_tts.server.voices.entry import CorruptEntryError
 _LEFTOVER_AGE_S = 3600.0
 
 
+def load_arrays(file: Path, dimensions: int) -> dict[str, Float32]:
+    """Every array of a file, each as `load_array` reads it."""
+    try:
+        with safe_open(file, framework="numpy") as tensors:
+            names = list(tensors.keys())
+    except (OSError, SafetensorError) as error:
+        raise CorruptEntryError(f"{file.name}: {error}") from None
+    return {name: load_array(file, name, dimensions) for name in names}
+
+
 def load_array(file: Path, key: str, dimensions: int) -> Float32:
     try:
         with safe_open(file, framework="numpy") as tensors:

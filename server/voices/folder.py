@@ -2,7 +2,7 @@
 
 `<folder>/<id>/` holds `voice.json`, `recording.safetensors` (`pcm [N]`, mono fp32), for each codec that has been asked
 for `prompt-<codec>.safetensors` (`latents [S, D]`, fp32), and for each network that is corrected in this voice
-`calibration-<network>.safetensors` (`correction [D + 1, D]`, fp32). A voice appears and disappears by one rename of its
+`calibration-<network>.safetensors` (`Calibration.arrays`, fp32). A voice appears and disappears by one rename of its
 folder and changes by one replace of `voice.json`, so that a reader never sees half of it. Writers take a file lock.
 """
 
@@ -25,7 +25,7 @@ from sled_tts.server.engine.request import Float32
 from sled_tts.server.errors import ConflictError, NotReadyError, UnsupportedError, VoiceNotFoundError
 from sled_tts.server.logs import get_logger
 from sled_tts.server.voices.entry import ID_PATTERN, CorruptEntryError, VoiceEntry
-from sled_tts.server.voices.files import load_array, sweep, sync_folder, write_through
+from sled_tts.server.voices.files import load_array, load_arrays, sweep, sync_folder, write_through
 
 log = get_logger(__name__)
 
@@ -113,30 +113,43 @@ class VoiceFolder:
         Raises VoiceNotFoundError when it has just been deleted or its sound cannot be read.
         """
         place = self._place(entry.id)
-        return self._kept(place / _prompt_name(codec), "latents", lambda: encode(_recording(place), entry.rate))
+        return self._kept_one(place / _prompt_name(codec), "latents", lambda: encode(_recording(place), entry.rate))
 
     def register(self, entry: VoiceEntry, codec: str, listen: Callable[[Float32, int], Float32]) -> Float32:
         """Median pitch, its spread in octaves, and the pitch at which a codec's networks know the voice, `[1, 3]`;
         measured, and kept, the first time. Raises as `prompt` does."""
         place = self._place(entry.id)
         kept = place / f"register-{codec}.safetensors"
-        return self._kept(kept, "register", lambda: listen(_recording(place), entry.rate))
+        return self._kept_one(kept, "register", lambda: listen(_recording(place), entry.rate))
 
-    def correction(self, entry: VoiceEntry, network: str, listen: Callable[[], Float32]) -> Float32:
-        """A calibration `[D + 1, D]` for a network that speaks like this voice; found, and kept, the first time."""
-        return self._kept(self._place(entry.id) / f"calibration-{network}.safetensors", "correction", listen)
+    def correction(
+        self, entry: VoiceEntry, network: str, listen: Callable[[Float32, int], dict[str, Float32]]
+    ) -> dict[str, Float32]:
+        """A calibration's arrays for a network that speaks like this voice; found, and kept, the first time. Raises as
+        `prompt` does."""
+        place = self._place(entry.id)
+        return self._kept(
+            place / f"calibration-{network}.safetensors",
+            lambda kept: load_arrays(kept, 2),
+            lambda: listen(_recording(place), entry.rate),
+        )
 
-    def _kept(self, kept: Path, key: str, make: Callable[[], Float32]) -> Float32:
+    def _kept_one(self, kept: Path, key: str, make: Callable[[], Float32]) -> Float32:
+        return self._kept(kept, lambda path: {key: load_array(path, key, 2)}, lambda: {key: make()})[key]
+
+    def _kept(
+        self, kept: Path, read: Callable[[Path], dict[str, Float32]], make: Callable[[], dict[str, Float32]]
+    ) -> dict[str, Float32]:
         """What a file of a voice holds, or what `make` gives, which is then kept."""
         try:
             if kept.is_file():
-                return load_array(kept, key, 2)
+                return read(kept)
         except CorruptEntryError as error:
             log.error("stored part of a voice made again", voice=kept.parent.name, problem=str(error))
         made = make()
         try:
             aside = kept.parent / f".{secrets.token_hex(4)}.tmp"
-            write_through(aside, save({key: made}))
+            write_through(aside, save(made))
             aside.replace(kept)
         except OSError as error:
             # A read-only folder: the voice works, and this is made again after the next start.

@@ -45,7 +45,7 @@ class Speaker:
     own: tuple[tuple[Voice, VoicePrompt], ...]
     encode: Callable[[Reference, str], Float32] = field(repr=False)
     network: str = ""
-    calibrate: Callable[[VoicePrompt], Calibration] | None = field(default=None, repr=False)
+    calibrate: Callable[[VoicePrompt, Reference], Calibration] | None = field(default=None, repr=False)
     register: Callable[[Reference], Register | None] | None = field(default=None, repr=False)
 
 
@@ -75,8 +75,12 @@ def calibrated(speaker: Speaker, folder: VoiceFolder, entry: VoiceEntry, prompt:
     listen = speaker.calibrate
     if listen is None:
         return None
+
+    def hear(pcm: Float32, rate: int) -> dict[str, Float32]:
+        return listen(prompt, Reference(pcm, rate, entry.text)).arrays()
+
     try:
-        return Calibration.unstacked(folder.correction(entry, speaker.network, lambda: listen(prompt).stacked()))
+        return Calibration.of(folder.correction(entry, speaker.network, hear))
     except (ModelError, ValueError, RuntimeError) as error:  # also a device without memory to listen with
         log.warning("voice not calibrated", voice=entry.id, model=speaker.model, problem=str(error))
         return None

@@ -152,7 +152,9 @@ def oracle(case: Case) -> tuple[Float32, FinishReason, float]:
         pcm = owner.codec.decode(torch.cat([before, latents])[None])[0].numpy()[case.prompt * owner.info.hop :]
         if case.register is not None:
             rate, hop = owner.info.sampling_rate, owner.info.hop
-            pcm = melody().begin(case.register, case.seed, rate=rate, hop=hop).push(pcm, latents.numpy(), final=True)
+            dynamics = None if found is None else found.dynamics
+            melodist = melody().begin(case.register, case.seed, rate=rate, hop=hop, dynamics=dynamics)
+            pcm = melodist.push(pcm, latents.numpy(), final=True)
     return pcm, FinishReason.STOP if fired else FinishReason.LENGTH, margin
 
 

@@ -94,7 +94,9 @@ def expected(
     pcm: np.ndarray = bundle.codec.decode(whole[None])[0].numpy()[len(latents) * hop :]
     if register is None or bundle.extras.melody is None:
         return pcm
-    return bundle.extras.melody.begin(register, SEED, rate=RATE, hop=hop).push(pcm, said.numpy(), final=True)
+    dynamics = None if calibration is None else calibration.dynamics
+    melodist = bundle.extras.melody.begin(register, SEED, rate=RATE, hop=hop, dynamics=dynamics)
+    return melodist.push(pcm, said.numpy(), final=True)
 
 
 def heard(pcm: bytes) -> np.ndarray:
@@ -143,7 +145,17 @@ def melodic_folder(block_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
-@pytest.mark.parametrize("kind", ["offline", "blocks", "calibrated", "melodic"])
+@pytest.fixture(scope="module")
+def likened_folder(melodic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, corrected in cloned voices."""
+    folder = tmp_path_factory.mktemp("likened") / "voice"
+    shutil.copytree(melodic_folder, folder)
+    about = folder / "sled_tts.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"calibrate_voices": True}))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["offline", "blocks", "calibrated", "melodic", "likened"])
 async def test_a_cloned_voice_speaks_as_the_naive_network_does(
     load: Load, tmp_path: Path, offline_folder: Path, block_folder: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
@@ -164,16 +176,17 @@ async def test_a_cloned_voice_speaks_as_the_naive_network_does(
     latents = VoiceFolder(tmp_path).prompt(entry, codec.stem.removeprefix("prompt-"), lambda *_: pytest.fail("again"))
     assert len(latents) * bundle.codec.config.hop_length / RATE == pytest.approx(2.2, abs=0.05)
     assert len(np.unique(latents, axis=0)) > 3
-    kept = [load_file(file)["correction"] for file in (tmp_path / entry.id).glob("calibration-*")]
-    assert len(kept) == (kind == "calibrated")
-    found = [Calibration.unstacked(correction) for correction in kept]
+    found = [Calibration.of(load_file(file)) for file in (tmp_path / entry.id).glob("calibration-*")]
+    assert [c.dynamics is not None for c in found] == {"calibrated": [False], "likened": [True]}.get(kind, [])
     registers = [load_file(file)["register"] for file in (tmp_path / entry.id).glob("register-*")]
-    assert len(registers) == (kind == "melodic")
+    assert len(registers) == (kind in ("melodic", "likened"))
     register = Register(*registers[0][0].tolist()) if registers else None
     assert register is None or register.locked_hz == 100.0
     want = expected(bundle, SAID, latents, *found, register=register)
     assert register is None or np.abs(want - expected(bundle, SAID, latents)).max() > 1e-3
-    assert all(np.abs(want - expected(bundle, SAID, latents)).max() > 1e-3 for _ in found)
+    assert all(np.abs(want - expected(bundle, SAID, latents, None, register)).max() > 1e-3 for _ in found)
+    flat = [replace(c, dynamics=None) for c in found if c.dynamics is not None]
+    assert all(np.abs(want - expected(bundle, SAID, latents, c, register)).max() > 1e-3 for c in flat)
     np.testing.assert_allclose(heard(stream.pcm), want, atol=1e-4)
     np.testing.assert_allclose(np.frombuffer(rest, "<i2") / 32767, np.clip(want, -1, 1), atol=2e-4)
     assert rest != default

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 from structlog.testing import capture_logs
 
 from sled_tts.model.calibration import Calibration
 from sled_tts.model.errors import ModelError
+from sled_tts.model.melody.dynamics import Dynamics
 from sled_tts.server.engine.request import Float32
 from sled_tts.server.errors import (
     ConflictError,
@@ -47,11 +48,15 @@ class Model:
         """The same for a checkpoint that is corrected in cloned voices; `listened` is how often it has been heard."""
         self.listened = 0
 
-        def listen(spoken: VoicePrompt) -> Calibration:
+        def listen(spoken: VoicePrompt, reference: Reference) -> Calibration:
             self.listened += 1
+            assert reference.text == SAID
+            assert len(reference.pcm) > 2 * reference.rate
             if self.fails:
                 raise ModelError("too few frames")
-            return Calibration(np.eye(2, dtype=np.float32) * self.listened, spoken.latents[0])
+            curves = np.arange(18, dtype=np.float32).reshape(2, 9)
+            dynamics = Dynamics(curves, -curves)
+            return Calibration(np.eye(2, dtype=np.float32) * self.listened, spoken.latents[0], dynamics)
 
         self.fails = False
         self.speaker = replace(self.speaker, network=network, calibrate=listen)
@@ -165,6 +170,8 @@ def test_a_clone_is_calibrated_once_a_network_and_kept(folder: VoiceFolder) -> N
     assert kept is not None
     assert kept.calibration is not None
     assert np.array_equal(kept.calibration.stacked(), prompt.calibration.stacked())
+    assert kept.calibration.dynamics is not None
+    assert kept.calibration.dynamics.gains_db.tolist() == (-np.arange(18).reshape(2, 9)).tolist()
 
 
 def test_a_voice_that_cannot_be_calibrated_speaks_without(folder: VoiceFolder) -> None:
@@ -182,11 +189,17 @@ def test_a_voice_that_cannot_be_calibrated_speaks_without(folder: VoiceFolder) -
     assert not list(folder.path.glob("*/calibration-*"))
 
 
-@pytest.mark.parametrize("harm", ["garbage", "shape"])
+@pytest.mark.parametrize("harm", ["garbage", "shape", "half"])
 def test_a_spoilt_calibration_does_not_silence_a_voice(folder: VoiceFolder, harm: str) -> None:
     VoiceCatalogue([Model("m", "c").calibrated("net").speaker], folder).add(NEW)
     (kept,) = folder.path.glob("*/calibration-net.safetensors")
-    kept.write_bytes(b"no tensors" if harm == "garbage" else save({"correction": np.ones((2, 2), np.float32)}))
+    parts = load_file(kept)
+    spoilt = {
+        "garbage": b"no tensors",
+        "shape": save(parts | {"correction": np.ones((2, 2), np.float32)}),
+        "half": save({name: value for name, value in parts.items() if name != "gains_db"}),
+    }
+    kept.write_bytes(spoilt[harm])
     model = Model("m", "c").calibrated("net")
     _, prompt = VoiceCatalogue([model.speaker], VoiceFolder(folder.path)).prompt("Anna", "m")
     assert prompt is not None

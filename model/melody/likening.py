@@ -1,0 +1,34 @@
+"""What gives speech in a cloned voice the loudness of its recording, in each band and at each level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sled_tts.model.melody.dynamics import Dynamics, Float32, levels, smoothed, spectra_of
+
+# Percentiles of levels that become those of the recording.
+_SHARES = (2.0, 10.0, 25.0, 50.0, 75.0, 90.0, 97.0, 99.5)
+_LEAST_GAIN_DB, _MOST_GAIN_DB = -20.0, 15.0
+# What is quieter than that gains no more than it: a recording's noise is not its voice.
+_MEDIAN = 3
+
+
+def likened(said: Sequence[Float32], recorded: Float32, window: int = 256) -> Dynamics:
+    """`said`: sounds `[N]` of a voice, `recorded [N]`: its recording, at the same rate and level.
+
+    In each band the levels of `said` become distributed as those of `recorded`, in their order: the optimal transport
+    of one dimension (in recognition, where it is called histogram equalisation: de la Torre et al. 2005). Nothing gains
+    more than 15 dB or loses more than 20.
+    """
+    theirs, wanted = _distributed(said, window), _distributed([recorded], window)
+    gains = np.clip(wanted - theirs, _LEAST_GAIN_DB, _MOST_GAIN_DB)
+    gains[:_MEDIAN] = np.minimum(gains[:_MEDIAN], gains[_MEDIAN])
+    return Dynamics(theirs, gains)
+
+
+def _distributed(waves: Sequence[Float32], window: int) -> Float32:
+    """`[K, window / 2 + 1]`."""
+    loud = np.concatenate([smoothed(levels(spectra_of(wave, window))) for wave in waves])
+    return np.asarray(np.percentile(loud, _SHARES, axis=0), dtype=np.float32)
