@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sled_tts.model.melody.dynamics import Dynamics, Float32, levels, smoothed, spectra_of
+from sled_tts.model.melody.dynamics import Dynamics, DynamicsStream, Float32, levels, smoothed, spectra_of
 
 # Percentiles of levels that become those of the recording.
 _SHARES = (2.0, 10.0, 25.0, 50.0, 75.0, 90.0, 97.0, 99.5)
 _LEAST_GAIN_DB, _MOST_GAIN_DB = -20.0, 15.0
-# What is quieter than that gains no more than it: a recording's noise is not its voice.
-_MEDIAN = 3
+# What is quieter than a quarter is pauses, and gains no more than that: a recording's noise is not its voice.
+_QUARTER = 2
+# Windows overlap and neighbours count, so that gains do not reach what they ask for at once.
+_ROUNDS = 3
 
 
 def likened(said: Sequence[Float32], recorded: Float32, window: int = 256) -> Dynamics:
@@ -23,9 +25,13 @@ def likened(said: Sequence[Float32], recorded: Float32, window: int = 256) -> Dy
     more than 15 dB or loses more than 20.
     """
     theirs, wanted = _distributed(said, window), _distributed([recorded], window)
-    gains = np.clip(wanted - theirs, _LEAST_GAIN_DB, _MOST_GAIN_DB)
-    gains[:_MEDIAN] = np.minimum(gains[:_MEDIAN], gains[_MEDIAN])
-    return Dynamics(theirs, gains)
+    found = Dynamics(theirs, np.zeros_like(theirs))
+    for _ in range(_ROUNDS):
+        reached = _distributed([DynamicsStream(found, 1).push(wave, final=True) for wave in said], window)
+        gains = np.clip(found.gains_db + wanted - reached, _LEAST_GAIN_DB, _MOST_GAIN_DB)
+        gains[:_QUARTER] = np.minimum(gains[:_QUARTER], gains[_QUARTER])
+        found = Dynamics(theirs, gains)
+    return found
 
 
 def _distributed(waves: Sequence[Float32], window: int) -> Float32:

@@ -172,15 +172,18 @@ def test_levels_become_the_recordings() -> None:
     want, got, before = told(recorded), told(heard(how, said)), told(said)
     assert np.abs(before - want).mean() > 5
     assert np.abs(got - want).mean() < 1.0
-    assert how.gains_db[:4, 5:50].max() < -8
+    assert np.median(how.gains_db[:4, 5:50]) < -10
 
 
-def test_the_noise_of_a_recording_is_not_imitated() -> None:
+def test_the_noise_of_a_recordings_pauses_is_not_imitated() -> None:
+    """A fifth of the time is a pause, with 20 dB more noise in the recording."""
     rng = np.random.default_rng(0)
-    turns = np.repeat(np.tile([0.0005, 0.2], 40), 800)
-    said = (rng.standard_normal(len(turns)) * turns).astype(np.float32)
-    noisy = said + (0.05 * rng.standard_normal(len(said))).astype(np.float32)
-    assert np.abs(likened([said], noisy).gains_db[:, 2:-2]).max() < 3.0
+    pause = np.repeat(np.tile([True, False, False, False, False], 20), 1600)
+    speech = 0.2 * rng.standard_normal(len(pause))
+    said, noisy = (np.where(pause, level * speech, speech).astype(np.float32) for level in (0.003, 0.03))
+    told = [np.percentile(smoothed(levels(spectra_of(wave, WINDOW))), 10) for wave in (said, noisy)]
+    assert told[1] - told[0] > 15
+    assert np.abs(likened([said], noisy).gains_db[:, 2:-2]).max() < 5.0
 
 
 def test_silence_is_like_nothing_and_breaks_nothing() -> None:
