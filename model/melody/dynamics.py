@@ -98,7 +98,7 @@ class DynamicsStream:
         # Windows that wait for the next one's levels, and the levels from the one before them on.
         self._waiting = np.zeros((0, window // 2 + 1), dtype=np.complex64)
         self._levels = np.zeros((0, window // 2 + 1), dtype=np.float32)
-        self._sum = np.zeros(window, dtype=np.float32)
+        self._sum = np.zeros((_OVERLAP - 1, self._step), dtype=np.float32)
         self._done = np.zeros(0, dtype=np.float32)
         self._arrived = self._returned = 0
 
@@ -127,14 +127,16 @@ class DynamicsStream:
         return np.asarray(waiting[:count] * 10 ** (self._how.gains(loud) / 20), dtype=np.complex64)
 
     def _add(self, spectra: npt.NDArray[np.complex64]) -> None:
-        done = [self._done]
-        for part in np.fft.irfft(spectra, self._how.window, axis=1).astype(np.float32) * self._taper:
-            self._sum += part
-            early = min(self._early, self._step)
-            self._early -= early
-            done.append(self._sum[early : self._step])
-            self._sum = np.concatenate([self._sum[self._step :], np.zeros(self._step, dtype=np.float32)])
-        self._done = np.concatenate(done)
+        count = len(spectra)
+        parts = np.fft.irfft(spectra, self._how.window, axis=1).astype(np.float32) * self._taper
+        total = np.concatenate([self._sum, np.zeros((count, self._step), dtype=np.float32)])
+        # Earlier windows first, so that sums have the same bits in any chunks.
+        for place in reversed(range(_OVERLAP)):
+            total[place : place + count] += parts[:, place * self._step : (place + 1) * self._step]
+        finished, self._sum = total[:count].reshape(-1), total[count:]
+        early = min(self._early, len(finished))
+        self._early -= early
+        self._done = np.concatenate([self._done, finished[early:]])
 
 
 def _across_windows(loud: Float32) -> Float32:
