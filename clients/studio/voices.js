@@ -49,7 +49,7 @@ $("clone").onsubmit = async (event) => {
   form.append("name", $("name").value);
   form.append("ref_text", $("said").value);
   form.append("consent", `${$("who").value} has agreed (confirmed on the page, ${new Date().toISOString().slice(0, 10)})`);
-  say("Listening to the recording…", false, "voice-status");
+  say("Learning the voice from the recording; this may take half a minute…", false, "voice-status");
   const button = $("clone").querySelector("button");
   button.disabled = true;
   try {
