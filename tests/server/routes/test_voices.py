@@ -123,23 +123,26 @@ async def test_a_shipped_voice_streams_as_the_naive_network_speaks(load: Load, b
     assert len(listed) == 15
 
 
+def changed(source: Path, place: Path, changes: dict[str, Any]) -> Path:
+    """A checkpoint with other entries in its `sled_tts.json`."""
+    folder = place / "voice"
+    shutil.copytree(source, folder)
+    about = folder / "sled_tts.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | changes))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def calibrated_folder(block_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, corrected in cloned voices."""
-    folder = tmp_path_factory.mktemp("calibrated") / "voice"
-    shutil.copytree(block_folder, folder)
-    about = folder / "sled_tts.json"
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"calibrate_voices": True}))
-    return folder
+    return changed(block_folder, tmp_path_factory.mktemp("calibrated"), {"calibrate_voices": True})
 
 
 @pytest.fixture(scope="module")
 def melodic_folder(block_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, which knows speech at one pitch and gives it another."""
-    folder = tmp_path_factory.mktemp("melodic") / "voice"
-    shutil.copytree(block_folder, folder)
-    about = folder / "sled_tts.json"
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"pitches_hz": [100.0], "melody": {"depth": 1.5}}))
+    changes = {"pitches_hz": [100.0], "melody": {"depth": 1.5}}
+    folder = changed(block_folder, tmp_path_factory.mktemp("melodic"), changes)
     torch.manual_seed(2)
     write_melody(ContourNet(10, width=6, noise_channels=2), folder)
     return folder
@@ -148,11 +151,7 @@ def melodic_folder(block_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="module")
 def likened_folder(melodic_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, corrected in cloned voices."""
-    folder = tmp_path_factory.mktemp("likened") / "voice"
-    shutil.copytree(melodic_folder, folder)
-    about = folder / "sled_tts.json"
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"calibrate_voices": True}))
-    return folder
+    return changed(melodic_folder, tmp_path_factory.mktemp("likened"), {"calibrate_voices": True})
 
 
 @pytest.mark.parametrize("kind", ["offline", "blocks", "calibrated", "melodic", "likened"])
