@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -31,10 +32,11 @@ class Expansion:
             raise ValueError(f"levels_db must hold W / 2 + 1 levels, got {self.levels_db.shape}")
         if not (0 <= self.threshold_db <= 80 and 0 <= self.slope <= 4):
             raise ValueError("threshold_db must be in [0, 80] and slope in [0, 4]")
-        self.dynamics()
+        # Found out here whether the levels are any, and not when somebody wants to speak.
+        _ = self.dynamics
 
+    @cached_property
     def dynamics(self) -> Dynamics:
-        """Raises ValueError for levels that are none."""
         top = self.levels_db - np.float32(self.threshold_db)
         lost = np.full_like(top, -_RANGE_DB * self.slope)
         return Dynamics(np.stack([top - np.float32(_RANGE_DB), top]), np.stack([lost, np.zeros_like(lost)]))

@@ -48,7 +48,7 @@ class Melody:
         contour = ContourStream(self.weights, draw.astype(np.float32))
         shifter = PitchShifter(rate / base, hop, rate)
         if dynamics is None and self.expansion is not None:
-            dynamics = self.expansion.dynamics()
+            dynamics = self.expansion.dynamics
         loudness = None if dynamics is None else DynamicsStream(dynamics, hop)
         return Melodist(contour, shifter, loudness, register.hz / base, register.spread * self.depth, hop, skip)
 

@@ -18,24 +18,23 @@ _LEFTOVER_AGE_S = 3600.0
 
 
 def load_arrays(file: Path, dimensions: int) -> dict[str, Float32]:
-    """Every array of a file, each as `load_array` reads it."""
+    """Every array of a file. CorruptEntryError for anything but finite fp32 of so many dimensions."""
     try:
         with safe_open(file, framework="numpy") as tensors:
-            names = list(tensors.keys())
+            arrays = {name: np.asarray(tensors.get_tensor(name)) for name in tensors.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise CorruptEntryError(f"{file.name}: {error}") from None
-    return {name: load_array(file, name, dimensions) for name in names}
+    for name, values in arrays.items():
+        if values.dtype != np.float32 or values.ndim != dimensions or not values.size or not np.isfinite(values).all():
+            raise CorruptEntryError(f"{file.name}: {name} is {values.dtype} {values.shape}")
+    return arrays
 
 
 def load_array(file: Path, key: str, dimensions: int) -> Float32:
-    try:
-        with safe_open(file, framework="numpy") as tensors:
-            values = np.asarray(tensors.get_tensor(key))
-    except (OSError, SafetensorError) as error:
-        raise CorruptEntryError(f"{file.name}: {error}") from None
-    if values.dtype != np.float32 or values.ndim != dimensions or not values.size or not np.isfinite(values).all():
-        raise CorruptEntryError(f"{file.name}: {key} is {values.dtype} {values.shape}")
-    return values
+    arrays = load_arrays(file, dimensions)
+    if key not in arrays:
+        raise CorruptEntryError(f"{file.name} holds no {key}")
+    return arrays[key]
 
 
 def write_through(file: Path, data: bytes) -> None:

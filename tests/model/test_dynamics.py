@@ -52,7 +52,7 @@ def rms_db(wave: np.ndarray) -> float:
 @pytest.mark.parametrize("how", [expansion(-120.0), expansion(40.0, slope=0.0)])
 def test_what_is_loud_enough_stays_as_it_is(frames: int, how: Expansion) -> None:
     wave = noise(frames)
-    np.testing.assert_allclose(heard(how.dynamics(), wave), wave, atol=1e-6)
+    np.testing.assert_allclose(heard(how.dynamics, wave), wave, atol=1e-6)
 
 
 @pytest.mark.parametrize("slope", [0.5, 1.0])
@@ -61,7 +61,7 @@ def test_what_is_below_sinks_by_its_share(slope: float) -> None:
     further down still, by a little more."""
     wave = tone(1000.0, 60, 0.1)
     loud = float(levels(spectra_of(wave, WINDOW)).max(axis=1).mean())
-    quieter = heard(expansion(loud + 35.0, threshold_db=15.0, slope=slope).dynamics(), wave)
+    quieter = heard(expansion(loud + 35.0, threshold_db=15.0, slope=slope).dynamics, wave)
     middle = slice(5 * HOP, -5 * HOP)
     assert -26 * slope < rms_db(quieter[middle]) - rms_db(wave[middle]) <= -20 * slope + 0.5
 
@@ -70,7 +70,7 @@ def test_bands_are_judged_by_themselves() -> None:
     """A loud tone keeps its level while noise elsewhere goes down."""
     loud, hiss = tone(1000.0, 60, 0.2), 0.01 * noise(60)
     at = np.full(BANDS, 0.0, np.float32)
-    lowered = heard(Expansion(at, 15.0, 1.0).dynamics(), loud + hiss)
+    lowered = heard(Expansion(at, 15.0, 1.0).dynamics, loud + hiss)
     spectrum = np.abs(np.fft.rfft(lowered[5 * HOP : -5 * HOP]))
     before = np.abs(np.fft.rfft((loud + hiss)[5 * HOP : -5 * HOP]))
     hz = np.fft.rfftfreq(len(lowered) - 10 * HOP, 1 / RATE)
@@ -87,7 +87,7 @@ def test_bands_are_judged_by_themselves() -> None:
     kind=st.integers(0, 1),
 )
 def test_chunks_have_the_bits_of_the_whole(cuts: list[int], hop: int, seed: int, kind: int) -> None:
-    chosen = [expansion(25.0).dynamics(), shelf()]
+    chosen = [expansion(25.0).dynamics, shelf()]
     rng, how = np.random.default_rng(seed), chosen[kind]
     frames = sum(cuts) + int(rng.integers(0, 3))
     wave = (rng.uniform(0.01, 0.5) * rng.standard_normal(frames * hop)).astype(np.float32)
@@ -114,7 +114,7 @@ def test_a_melody_expands_what_it_has_shifted() -> None:
     told = np.concatenate(parts)
     assert len(parts[0]) == (20 - 2) * HOP
     assert np.array_equal(told[: 3 * HOP], shifted[: 3 * HOP]), "what nobody hears passes"
-    want = heard(expansion(60.0).dynamics(), shifted[3 * HOP :])
+    want = heard(expansion(60.0).dynamics, shifted[3 * HOP :])
     assert np.array_equal(told[3 * HOP :], want)
 
 
@@ -227,6 +227,6 @@ def test_levels_are_measured_and_written(tmp_path: Path) -> None:
     melody = load_bundle(str(tmp_path / "model")).extras.melody
     assert melody is not None
     assert melody.expansion is not None
-    assert (melody.expansion.dynamics().window, melody.expansion.threshold_db) == (WINDOW, 12.0)
+    assert (melody.expansion.dynamics.window, melody.expansion.threshold_db) == (WINDOW, 12.0)
     voiced, hiss = melody.expansion.levels_db[3:12].mean(), melody.expansion.levels_db[100:].mean()
     assert voiced > hiss + 20
