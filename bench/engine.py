@@ -56,8 +56,8 @@ class NullRunner:
     _inside: tuple[float, float] = (0.0, 0.0)
     _left: tuple[float, float] | None = None
 
-    def open(self, slot: int, request: SynthesisRequest) -> None:
-        pass
+    def open(self, slot: int, request: SynthesisRequest) -> int:
+        return 0
 
     def close(self, slot: int) -> None:
         pass

@@ -58,9 +58,10 @@ class FakeRunner:
     prompts: dict[int, int] = field(default_factory=dict)
     closed: list[int] = field(default_factory=list)
 
-    def open(self, slot: int, request: SynthesisRequest) -> None:
+    def open(self, slot: int, request: SynthesisRequest) -> int:
         self.prompts[slot] = request.prompt.frames if request.prompt else 0
         self.filled[slot] = self.prompts[slot]
+        return 0
 
     def step(self, rows: Sequence[RowWork]) -> list[RowOutcome]:
         self.clock.now += self.step_s

@@ -52,6 +52,10 @@ class Melody:
         loudness = None if dynamics is None else DynamicsStream(dynamics, hop)
         return Melodist(contour, shifter, loudness, register.hz / base, register.spread * self.depth, hop, skip)
 
+    def behind(self, rate: int, hop: int) -> set[int]:
+        """How many frames its melodists are `behind`, at the pitches it starts from."""
+        return {self.begin(Register(pitch, 0.0, pitch), 0, rate=rate, hop=hop).behind for pitch in self.pitches_hz}
+
 
 class Melodist:
     """One utterance on its way out, the same in any chunks; some frames behind what has arrived."""
@@ -69,6 +73,11 @@ class Melodist:
         self._contour, self._shifter, self._loudness = contour, shifter, loudness
         self._median, self._octaves = median, octaves
         self._hop, self._skip = hop, skip
+
+    @property
+    def behind(self) -> int:
+        """Frames that are not finished when they have arrived, until the last has."""
+        return (self._shifter.delay + (0 if self._loudness is None else self._loudness.delay)) // self._hop
 
     def push(self, wave: Float32, latents: Float32, final: bool) -> Float32:
         """`wave [S * hop]` decoded from codec latents `[S, D]`; returns what is finished, all after the `final` call.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 class ChunkPolicy:
     """`unit` is in frames. `growth` holds (lead in seconds, units a chunk), ascending: the last entry whose lead has
     been reached decides. `primed_first`: the first cut of a stream whose decoder has already decoded its prompt, and
-    so needs no context; its cells double from there up to `unit`."""
+    so needs no context, if its sound comes as it is decoded; its cells double from there up to `unit`."""
 
     first: int
     unit: int = 4
@@ -33,15 +33,22 @@ class ChunkPolicy:
         return wanted
 
     def next_cuts(
-        self, decoded: int, speech: int, prompt_frames: int, lead_s: float, final: bool, primed: bool = False
+        self,
+        decoded: int,
+        speech: int,
+        prompt_frames: int,
+        lead_s: float,
+        final: bool,
+        primed: bool = False,
+        behind: int = 0,
     ) -> list[int]:
         """Where to cut now: ends of consecutive decode calls, ascending; empty when it is too early.
 
         `decoded`, `speech` count the prompt's frames too. The list ends at `speech` when `final`. `primed`: the prompt
-        was decoded before the stream began.
+        was decoded before the stream began. `behind`: frames by which its sound comes later than it is decoded.
         """
         if primed:
-            return self._primed_cuts(decoded, speech, prompt_frames, lead_s, final)
+            return self._primed_cuts(decoded, speech, prompt_frames, lead_s, final, self.primed_cut(behind))
         cuts: list[int] = []
         at = decoded
         if at == 0:
@@ -59,9 +66,15 @@ class ChunkPolicy:
             cuts.append(speech)
         return cuts
 
-    def _primed_cuts(self, decoded: int, speech: int, prompt_frames: int, lead_s: float, final: bool) -> list[int]:
+    def primed_cut(self, behind: int) -> int:
+        """Frames of a primed stream's first cell: the fewest with something to hear, as far as cells may grow."""
+        return max(self.primed_first, min(behind + 1, self.unit))
+
+    def _primed_cuts(
+        self, decoded: int, speech: int, prompt_frames: int, lead_s: float, final: bool, first: int
+    ) -> list[int]:
         cuts, at = list[int](), decoded
-        while at + (cell := max(self.primed_first, min(at - prompt_frames, self.unit))) <= speech:
+        while at + (cell := max(first, min(at - prompt_frames, self.unit))) <= speech:
             at += cell
             cuts.append(at)
         growing = decoded - prompt_frames < self.unit

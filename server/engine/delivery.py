@@ -77,7 +77,7 @@ class Delivery:
         for s in streams:
             lead = s.playback.lead_s(now) or 0.0
             final = s.ending is not None
-            cuts = self.chunks.next_cuts(s.decoded, s.speech, s.prompt_frames, lead, final, s.primed)
+            cuts = self.chunks.next_cuts(s.decoded, s.speech, s.prompt_frames, lead, final, s.primed, s.behind)
             if final and not cuts and s.request.register is not None and not s.emptied:
                 cuts = [s.decoded]  # the melody still holds something back
             if cuts and s.frames:

@@ -1,7 +1,7 @@
 """The codec beside the steps: batches of equal cells, decoded on a lane of their own, by graphs where there are any.
 
-Every cell of `chunks.ChunkPolicy` but an utterance's last has one of three lengths, so three graphs for each batch size
-are all that is needed.
+Every cell of `chunks.ChunkPolicy` but an utterance's last has one of a few lengths, so a graph for each of them and
+each batch size is all that is needed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class DeviceCodec:
         self._melodies = melodies or Melodies(None)
         self._hop, self._first = codec.config.hop_length, codec.config.first_chunk_frames
         policy = ChunkPolicy(self._first)
-        self._lengths = ((self._first, True), (policy.unit, False), (policy.primed_first, False))
+        behind = {0} | self._melodies.behind(codec.config.sampling_rate, self._hop)
+        firsts = {policy.primed_cut(frames) for frames in behind}
+        self._lengths = ((self._first, True), *((count, False) for count in sorted({policy.unit} | firsts)))
         self._where = Upload((2 * (self.slots + 1),), torch.long, lanes, _PENDING_BATCHES)
         # With a melody, latents come along with the sound.
         self._tells = 0 if self._melodies.melody is None else state.latents.shape[2]

@@ -118,7 +118,7 @@ class DeviceRunner:
         return len(self.graphs.graphs) + len(self.speech.graphs)
 
     @torch.inference_mode()
-    def open(self, slot: int, request: SynthesisRequest) -> None:
+    def open(self, slot: int, request: SynthesisRequest) -> int:
         state = self.state
         state.cache.reset([2 * slot, 2 * slot + 1])
         state.noise[slot].manual_seed(request.seed)
@@ -135,10 +135,11 @@ class DeviceRunner:
                 state.latents[slot, : request.prompt.frames] = (prompt - self._mean) / self._std
                 state.filled[slot] = request.prompt.frames
         self.speech.reset(slot)
-        self._melodies.open(slot, request, self._info)
+        behind = self._melodies.open(slot, request, self._info)
         self._looks.open(slot, request.follow_text)
         if (block := PromptWork.of(slot, request, self._info)) is not None:
             self._enter_prompt(block)
+        return behind
 
     def _enter_prompt(self, block: PromptWork) -> None:
         """Bring a slot to where its prompt block has been read and decoded, but for the guidance row's last frame."""

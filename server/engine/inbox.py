@@ -84,7 +84,7 @@ class Inbox:
         roster.streams[command.slot] = stream
         roster.stats.admitted += 1
         try:
-            roster.runner.open(command.slot, request)
+            stream.behind = roster.runner.open(command.slot, request)
             if request.token_ids is not None:
                 stream.push(request.token_ids, True, self.clock())
         except Exception as error:

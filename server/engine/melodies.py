@@ -16,15 +16,15 @@ class Melodies:
     melody: Melody | None
     _live: dict[int, Melodist] = field(default_factory=dict, init=False)
 
-    def open(self, slot: int, request: SynthesisRequest, info: RunnerInfo) -> None:
-        """Begin a slot's utterance; without a register it has no melody."""
+    def open(self, slot: int, request: SynthesisRequest, info: RunnerInfo) -> int:
+        """Begin a slot's utterance; without a register it has no melody. Returns how many frames it will be behind."""
         self._live.pop(slot, None)
         if self.melody is None or request.register is None:
-            return
+            return 0
         prompt = request.prompt
         # The sound of a block in front never comes out of a decode; that of any other prompt does.
         skip = 0 if prompt is None or prompt.ids else prompt.frames
-        self._live[slot] = self.melody.begin(
+        melodist = self._live[slot] = self.melody.begin(
             request.register,
             request.seed,
             rate=info.sampling_rate,
@@ -32,6 +32,11 @@ class Melodies:
             skip=skip,
             dynamics=None if request.calibration is None else request.calibration.dynamics,
         )
+        return melodist.behind
+
+    def behind(self, rate: int, hop: int) -> set[int]:
+        """Frames by which voices of the checkpoint may be behind, at `rate` Hz with `hop` samples a frame."""
+        return set() if self.melody is None else self.melody.behind(rate, hop)
 
     def of(self, slot: int) -> Melodist | None:
         return self._live.get(slot)

@@ -72,7 +72,7 @@ class SledRunner:
         return self._info
 
     @torch.inference_mode()
-    def open(self, slot: int, request: SynthesisRequest) -> None:
+    def open(self, slot: int, request: SynthesisRequest) -> int:
         state = self.state
         state.cache.reset([2 * slot, 2 * slot + 1])
         state.noise[slot].manual_seed(request.seed)
@@ -90,11 +90,12 @@ class SledRunner:
             state.filled[slot] = request.prompt.frames
         self._draw_noise(slot)
         self.decoder.reset([slot])
-        self._melodies.open(slot, request, self._info)
+        behind = self._melodies.open(slot, request, self._info)
         if (block := PromptWork.of(slot, request, self._info)) is not None:
             self._enter_prompt(block)
         if request.follow_text and self._alignment is not None:
             self._text_at[slot] = []
+        return behind
 
     def _enter_prompt(self, block: PromptWork) -> None:
         """Bring a slot to where its prompt block has been read and decoded, but for the guidance row's last frame."""

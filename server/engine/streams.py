@@ -68,7 +68,7 @@ class Stream:
     `under_way` are frames that were launched and whose outcome is not known; `decoding` counts decodes not yet
     delivered, and their frames; `ending` is set once nothing more will be said, `over` once the stream has ended.
     `looks` are those of frames not delivered yet, when the request follows its text. `emptied`: the codec has been told
-    that nothing more will come.
+    that nothing more will come. `behind`: frames by which its sound comes later than it is decoded.
     """
 
     request: SynthesisRequest
@@ -104,6 +104,7 @@ class Stream:
     over: bool = False
     looks: list[Float32] = field(default_factory=list, repr=False)
     emptied: bool = False
+    behind: int = 0
 
     def __post_init__(self) -> None:
         request = self.request

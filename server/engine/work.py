@@ -121,8 +121,9 @@ class StepRunner(Protocol):
     @property
     def info(self) -> RunnerInfo: ...
 
-    def open(self, slot: int, request: SynthesisRequest) -> None:
-        """Give a free slot to a request: empty cache rows, its noise stream, its prompt.
+    def open(self, slot: int, request: SynthesisRequest) -> int:
+        """Give a free slot to a request: empty cache rows, its noise stream, its prompt. Returns how many frames its
+        sound will be behind what is decoded: its melody's.
 
         A prompt block (`Prompt.ids`) is read and decoded here, or copied from the last time it was, except for its
         last frame in the unconditional row.

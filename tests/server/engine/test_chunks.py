@@ -60,17 +60,29 @@ def test_a_primed_stream_is_heard_after_two_frames_and_its_cells_double() -> Non
     assert POLICY.next_cuts(20, 21, 20, 0.0, final=True, primed=True) == [21]
 
 
-@given(st.integers(1, 80), st.integers(7, 30), st.lists(st.floats(-1, 3), min_size=1, max_size=20))
+def test_the_first_cell_of_a_primed_stream_is_the_smallest_with_something_to_hear() -> None:
+    assert [POLICY.primed_cut(behind) for behind in range(6)] == [2, 2, 3, 4, 4, 4]
+    assert POLICY.next_cuts(20, 22, 20, 0.0, final=False, primed=True, behind=2) == []
+    assert POLICY.next_cuts(20, 23, 20, 0.0, final=False, primed=True, behind=2) == [23]
+    assert POLICY.next_cuts(23, 25, 20, 0.0, final=False, primed=True, behind=2) == []
+    assert POLICY.next_cuts(23, 26, 20, 0.0, final=False, primed=True, behind=2) == [26]
+    assert POLICY.next_cuts(26, 29, 20, 0.0, final=False, primed=True, behind=2) == []
+    assert POLICY.next_cuts(20, 22, 20, 0.0, final=True, primed=True, behind=2) == [22]
+
+
+@given(st.integers(1, 80), st.integers(7, 30), st.lists(st.floats(-1, 3), min_size=1, max_size=20), st.integers(0, 5))
 def test_decode_calls_of_primed_streams_depend_on_the_frames_alone(
-    frames: int, prompt: int, leads: list[float]
+    frames: int, prompt: int, leads: list[float], behind: int
 ) -> None:
     calls: list[int] = []
     decoded = prompt
     for spoken in range(1, frames + 1):
         lead, final = leads[spoken % len(leads)], spoken == frames
-        for cut in POLICY.next_cuts(decoded, prompt + spoken, prompt, lead, final, primed=True):
+        for cut in POLICY.next_cuts(decoded, prompt + spoken, prompt, lead, final, True, behind):
             calls.append(cut)
             decoded = cut
     total = prompt + frames
-    grid = [cut for cut in (prompt + 2, *range(prompt + 4, total, 4)) if cut < total]
+    first = POLICY.primed_cut(behind)
+    opening = [prompt + first] if first == 4 else [prompt + first, prompt + 2 * first]
+    grid = [cut for cut in (*opening, *range(opening[-1] + 4, total, 4)) if cut < total]
     assert calls == [*grid, total]

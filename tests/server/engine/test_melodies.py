@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 import torch
 
+from sled_tts.model.melody.expanding import Expansion
 from sled_tts.model.melody.register import Register
 from sled_tts.server.engine.device_runner import DeviceRunner
 from sled_tts.server.engine.melodies import Melodies
-from sled_tts.server.engine.request import Finished, Float32, Mode, Prompt, SynthesisRequest
+from sled_tts.server.engine.request import AudioChunk, Finished, Float32, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.runner import SledRunner
 from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowWork
 from sled_tts.server.wiring import load_service
@@ -63,6 +64,32 @@ def test_a_stream_says_all_its_frames_with_a_melody_and_its_words_stay_where_the
         assert heard.end.samples == len(heard.pcm) == heard.end.frames * runner.info.hop
         lengths.append(len(heard.pcm))
     assert lengths[0] == lengths[1]
+
+
+@pytest.mark.parametrize("kind", [SledRunner, DeviceRunner])
+@pytest.mark.parametrize(("window", "behind"), [(None, 2), (80, 3)])
+def test_the_first_decode_after_a_prompt_is_heard(
+    kind: type[SledRunner | DeviceRunner], window: int | None, behind: int
+) -> None:
+    """And is no longer than that takes."""
+    sled, _ = tiny(seed=3, stream_n=3, stream_m=4)
+    sled.prepare_for_inference()
+    width = TINY["vae_embed_dim"]
+    quiet = None if window is None else Expansion(np.zeros(window // 2 + 1, np.float32))
+    sung = replace(melody(), expansion=quiet)
+    runner = kind(sled, tiny_codec(), torch.zeros(width), torch.ones(width), slots=2, melody=sung)
+    assert sung.behind(runner.info.sampling_rate, runner.info.hop) == {behind}
+    prompt = Prompt(np.zeros((8, width), np.float32), tuple(token_ids(4, 1)))
+    ids = tuple(token_ids(9, 0))
+    engine = make_engine(runner, FakeClock())
+    request = SynthesisRequest("r", Mode.STREAMING, 4, max_frames=12, token_ids=ids, prompt=prompt, register=REGISTER)
+    _, heard = admit(engine, request)
+    run_dry(engine)
+    chunks = [event for event in heard.events if isinstance(event, AudioChunk)]
+    assert chunks[0].frames == 1
+    assert [event.frames for event in chunks[1:]][:1] == [behind + 1]
+    assert isinstance(heard.end, Finished)
+    assert sum(chunk.frames for chunk in chunks) == heard.end.frames
 
 
 @pytest.mark.parametrize("kind", [SledRunner, DeviceRunner])
