@@ -17,6 +17,9 @@ from sled_tts.server.settings import Settings
 
 # How often a server that stops looks whether somebody is still spoken to; the last message needs as long to get out.
 _LOOK_S = 0.05
+# Longer than clients (5 s for httpx, so for OpenAI's) and load balancers (60 s) keep an idle connection: if the server
+# closed first, a request sent at that moment would fail.
+_KEEP_ALIVE_S = 75
 
 
 class SpeechServer(uvicorn.Server):
@@ -61,6 +64,7 @@ def make_server(app: FastAPI, settings: Settings) -> SpeechServer:
         ws_ping_interval=settings.ws_ping_s,
         ws_ping_timeout=settings.ws_ping_s,
         server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
     )
     return SpeechServer(config, state_of_app(app))
 

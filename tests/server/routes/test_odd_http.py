@@ -47,6 +47,19 @@ async def test_formats_that_their_package_lists(wanted: str) -> None:
     assert samples == 3 * HOP * rate // RATE
 
 
+async def test_a_client_that_keeps_its_connection_as_long_as_clients_do_finds_it_open() -> None:
+    asked = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with running(SineService()) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for pause_s in (0.0, 5.5):  # httpx, and so OpenAI's client, forgets a connection after 5
+            await asyncio.sleep(pause_s)
+            writer.write(asked)
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            headers = (await reader.readuntil(b"\r\n\r\n")).lower()
+            await reader.readexactly(int(headers.split(b"content-length: ")[1].split(b"\r\n")[0]))
+        writer.close()
+
+
 async def test_nobody_waits_for_timestamps_any_more() -> None:
     service = SineService(Script(endless=True, chunk_delay_s=0.01))
     async with running(service) as server:
