@@ -42,7 +42,7 @@ from sled_tts.model.evaluation.recognition import (
 )
 from sled_tts.model.speaking import sound_of
 from sled_tts.server.engine.request import AudioChunk, Failed
-from sled_tts.server.service import NewVoice, UtteranceOptions
+from sled_tts.server.service import NewVoice, Reference, UtteranceOptions
 from sled_tts.server.voicebox import Voicebox
 from sled_tts.server.voices.folder import VoiceFolder
 from sled_tts.server.wiring import LocalSpeechService
@@ -152,30 +152,31 @@ async def measure(bundle: ModelBundle, given: Sequence[Recording], options: argp
     texts = arctic_prompts()[: options.sentences]
     own_voices = voice_embeddings(bundle, judge)
     with tempfile.TemporaryDirectory() as folder:
-        service = LocalSpeechService([Voicebox(bundle, slots=1, device="cpu")], VoiceFolder(Path(folder)))
+        box = Voicebox(bundle, slots=1, device="cpu")
+        service = LocalSpeechService([box], VoiceFolder(Path(folder)))
         try:
-            return await _compare(service, bundle, judge, given, own_voices, texts, options)
+            return await _compare(service, box, judge, given, own_voices, texts, options)
         finally:
             service.close()
 
 
 async def _compare(
     service: LocalSpeechService,
-    bundle: ModelBundle,
+    box: Voicebox,
     judge: SpeakerJudge,
     given: Sequence[Recording],
     own_voices: dict[str, Wave],
     texts: Sequence[str],
     options: argparse.Namespace,
 ) -> dict[str, Any]:
-    rate, model = bundle.codec.config.sampling_rate, service.models[0].name
+    bundle = box.bundle
+    rate = bundle.codec.config.sampling_rate
     clips, raw, unheard, prompts = list[Wave](), list[Wave](), list[Wave](), list[Wave]()
     wrong = spoken = 0
     for number, one in enumerate(given):
         new = NewVoice(one.reader, one.upload(), one.text, "a public corpus")
         voice = await asyncio.to_thread(service.voices.add, new)
-        _, prompt = service.voices.prompt(voice.id, model)
-        assert prompt is not None
+        prompt = box.hearing.heard(Reference(one.wave, one.rate, one.text))
         raw.append(judge.embedding(one.wave, one.rate))
         further = np.mean([judge.embedding(wave, one.rate) for wave in one.unheard], axis=0)
         unheard.append(further / np.linalg.norm(further))

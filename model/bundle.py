@@ -25,6 +25,7 @@ _EXTRA_KEYS = {
     "latent_mean",
     "latent_std",
     "max_segment_chars",
+    "max_prompt_s",
     "max_frames_per_token",
     "speech_prompts",
     "calibrate_voices",
@@ -45,7 +46,8 @@ class ModelExtras:
     """`sled_tts.json`. The network sees `(codec latent - mean) / std`.
 
     `max_segment_chars`: longest text the network was trained to say in one go, None when only the position
-    limit counts. `max_frames_per_token`: generation is cut, and reported as cut, beyond this rate. `speech_prompts`:
+    limit counts. `max_prompt_s`: of a longer recording that is added as a voice it goes on from a part (`opening`);
+    None for any. `max_frames_per_token`: generation is cut, and reported as cut, beyond this rate. `speech_prompts`:
     a streaming network was trained with prompt blocks (`interleave.prompt_block`). `calibrate_voices`: what it says in
     a cloned voice is brought nearer to the recording (`model.calibration`). `speech_unit_s`: its pace, for word
     timings (`bench/timings.py` prints it). `voices`: the first is the default.
@@ -62,6 +64,7 @@ class ModelExtras:
     latent_std: Tensor
     codec: str | None = None
     max_segment_chars: int | None = None
+    max_prompt_s: float | None = None
     max_frames_per_token: float = 40.0
     speech_prompts: bool = False
     calibrate_voices: bool = False
@@ -92,12 +95,16 @@ class ModelExtras:
         if not bool((std > 0).all()):
             raise CheckpointError("sled_tts.json: latent_std must be positive", param="latent_std")
         pitches_hz = tuple(float(hz) for hz in data.get("pitches_hz", ()))
+        max_prompt_s = None if (given := data.get("max_prompt_s")) is None else float(given)
+        if max_prompt_s is not None and not max_prompt_s > 0:
+            raise CheckpointError("sled_tts.json: max_prompt_s must be positive", param="max_prompt_s")
         return cls(
             name=str(data.get("name", name)),
             latent_mean=mean,
             latent_std=std,
             codec=data.get("codec"),
             max_segment_chars=data.get("max_segment_chars"),
+            max_prompt_s=max_prompt_s,
             max_frames_per_token=float(data.get("max_frames_per_token", 40.0)),
             speech_prompts=bool(data.get("speech_prompts", False)),
             calibrate_voices=bool(data.get("calibrate_voices", False)),

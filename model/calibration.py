@@ -1,5 +1,5 @@
-"""What brings a voice that a network imitates nearer to its recording: a linear map of the latents it writes, and what
-gives their sound the loudness of the recording.
+"""What brings a voice that a network imitates nearer to its recording: a linear map of the latents it writes, what
+gives their sound the loudness of the recording, and how much of the recording it goes on from.
 
 A small network leans towards the voices that it was trained on most. Mean and covariance of its latents over some
 sentences show by how much; undone before the codec's decoder, the rest of the voice follows. What the network reads
@@ -9,7 +9,7 @@ back stays its own: corrected feedback made words worse (docs/decisions/0011-cal
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ Float32 = npt.NDArray[np.float32]
 _Float64 = npt.NDArray[np.float64]
 
 # Of how a calibration is found; what is kept of another method is found anew.
-METHOD = "transport-levels"
+METHOD = "transport-levels-opening"
 
 # Frames this much quieter than the mean say nothing about a voice.
 _QUIETEST = 0.03
@@ -35,13 +35,27 @@ _SHARE = 0.5
 
 
 @dataclass(frozen=True)
+class Opening:
+    """The first `frames` of a recording's latents, which say the first `letters` characters of its transcript."""
+
+    frames: int
+    letters: int
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.letters < 1:
+            raise ValueError(f"an opening must have frames and letters, got {self.frames} and {self.letters}")
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Codec latents `[S, D]` of a voice become `latents @ turn.T + shift`: `turn [D, D]`, `shift [D]`, fp32.
-    `dynamics`: what becomes of their sound after that, where the checkpoint has a melody."""
+    `dynamics`: what becomes of their sound after that, where the checkpoint has a melody. `opening`: what of the
+    recording is the prompt, None for all of it."""
 
     turn: Float32 = field(repr=False)
     shift: Float32 = field(repr=False)
     dynamics: Dynamics | None = field(default=None, repr=False)
+    opening: Opening | None = None
 
     def __post_init__(self) -> None:
         size = self.shift.size
@@ -60,7 +74,8 @@ class Calibration:
         """What is kept of it, two dimensions each."""
         dynamics = self.dynamics
         sound = {} if dynamics is None else {"levels_db": dynamics.levels_db, "gains_db": dynamics.gains_db}
-        return {"correction": self.stacked(), **sound}
+        opening = {} if self.opening is None else {"opening": np.array([astuple(self.opening)], dtype=np.float32)}
+        return {"correction": self.stacked(), **sound, **opening}
 
     @classmethod
     def of(cls, arrays: Mapping[str, Float32]) -> Calibration:
@@ -72,7 +87,15 @@ class Calibration:
         if (levels_db is None) != (gains_db is None):
             raise ValueError("a calibration must have both levels_db and gains_db, or neither")
         dynamics = None if levels_db is None or gains_db is None else Dynamics(levels_db, gains_db)
-        return cls(np.ascontiguousarray(values[:-1]), values[-1], dynamics)
+        return cls(np.ascontiguousarray(values[:-1]), values[-1], dynamics, _opening(arrays.get("opening")))
+
+
+def _opening(values: Float32 | None) -> Opening | None:
+    if values is None:
+        return None
+    if values.shape != (1, 2) or not np.array_equal(values, values.round()):
+        raise ValueError(f"the opening of a calibration must be two whole numbers, got {values.tolist()}")
+    return Opening(int(values[0, 0]), int(values[0, 1]))
 
 
 def voiced_frames(latents: Float32, wave: Float32) -> Float32:

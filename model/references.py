@@ -12,6 +12,7 @@ from sled_tts.model.bundle import ModelBundle
 from sled_tts.model.calibration import Calibration, Float32, match, voiced_frames
 from sled_tts.model.melody.likening import likened
 from sled_tts.model.melody.register import Register, measure, nearest_pitch
+from sled_tts.model.opening import find_opening
 from sled_tts.model.speaking import Line, sound_of, speak_lines
 
 # Every sound of English comes several times.
@@ -83,17 +84,20 @@ class Recorded:
 def calibrate(bundle: ModelBundle, given: Recorded, *, cfg_scale: float = 2.0) -> Calibration:
     """Listen to what the network makes of a voice, and return what brings it nearer; the same for the same voice.
 
-    Blocking: some sentences are spoken, about 33 seconds of speech. ModelError when too little is said to tell, or when
-    the recording leaves no room for a sentence.
+    Blocking: some sentences are spoken, about 33 seconds of speech, and the transcript of a long recording several
+    times. ModelError when too little is said to tell, or when the recording leaves no room for a sentence.
     """
     recorded, text = given.latents, given.text
-    prompt = torch.from_numpy(recorded)
-    lines = [Line(sentence, bundle.normalise(prompt), text) for sentence in _SENTENCES]
+    opening = find_opening(bundle, given.wave, recorded, text, cfg_scale)
+    heard = sound_of(bundle, torch.from_numpy(recorded), None)
+    frames, letters = (len(recorded), len(text)) if opening is None else (opening.frames, opening.letters)
+    prompt = bundle.normalise(torch.from_numpy(recorded[:frames]))
+    lines = [Line(sentence, prompt, text[:letters]) for sentence in _SENTENCES]
     said = [u for u in speak_lines(bundle, lines, cfg_scale=cfg_scale, seed=0) if len(u.latents)]
     written = [bundle.denormalise(u.latents).numpy() for u in said]
     voiced = [voiced_frames(latents, u.wave) for latents, u in zip(written, said, strict=True)]
-    heard = sound_of(bundle, prompt, None)
     found = match(np.concatenate([recorded[:0], *voiced]), voiced_frames(recorded, heard))
+    found = replace(found, opening=opening)
     if bundle.extras.melody is None or given.register is None:
         return found
     plain = bundle.without_expansion()

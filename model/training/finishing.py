@@ -37,7 +37,7 @@ def write_checkpoint(recipe: Recipe, work: Path, data: TrainingData, model: Sled
         "latent_std": data.std,
         "max_segment_chars": recipe.voice.max_segment_chars,
         "max_frames_per_token": recipe.voice.max_frames_per_token,
-        "speech_prompts": recipe.training.prompts.share > 0,
+        **_prompts(recipe, codec.config.frame_rate),
         **_speech(recipe),
     }
     if recipe.melody is not None:
@@ -46,6 +46,14 @@ def write_checkpoint(recipe: Recipe, work: Path, data: TrainingData, model: Sled
         extras |= add_melody(work / FILE, recipe.melody, out)
     extras["voices"] = [write_voice(voice, out) for voice in voices]
     save_bundle(out, model, data.tokenizer, codec, extras, dtype=torch.float16)
+
+
+def _prompts(recipe: Recipe, frame_rate: float) -> dict[str, Any]:
+    """Whether and how long prompts were."""
+    how = recipe.training.prompts
+    if not how.share > 0:
+        return {"speech_prompts": False}
+    return {"speech_prompts": True, "max_prompt_s": how.max_frames / frame_rate}
 
 
 def add_melody(trained: Path, how: MelodyTraining, out: Path) -> dict[str, Any]:

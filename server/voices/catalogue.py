@@ -169,7 +169,7 @@ class VoiceCatalogue:
 
         latents = folder.prompt(entry, speaker.codec, encode)
         plain = VoicePrompt(entry.text, latents, register=registered(speaker, folder, entry))
-        prompt = replace(plain, calibration=calibrated(speaker, folder, entry, plain))
+        prompt = calibrated(speaker, folder, entry, plain)
         with self._lock:
             self._prompts[key] = prompt
             while len(self._prompts) > _CACHED_PROMPTS * len(self._speakers):

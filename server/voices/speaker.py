@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,6 +28,17 @@ class VoicePrompt:
     latents: Float32 = field(repr=False)
     calibration: Calibration | None = field(default=None, repr=False)
     register: Register | None = None
+
+    def calibrated(self, calibration: Calibration) -> VoicePrompt:
+        """With as much of the recording, which this is the whole of, as `calibration` is for. ValueError when it is for
+        a longer one."""
+        opening = calibration.opening
+        if opening is None:
+            return replace(self, calibration=calibration)
+        if opening.frames > len(self.latents) or opening.letters > len(self.text):
+            raise ValueError(f"a calibration for {opening}, and {len(self.latents)} frames, {len(self.text)} letters")
+        text, latents = self.text[: opening.letters], self.latents[: opening.frames]
+        return replace(self, text=text, latents=np.ascontiguousarray(latents), calibration=calibration)
 
 
 @dataclass(frozen=True)
@@ -69,18 +80,18 @@ def registered(speaker: Speaker, folder: VoiceFolder, entry: VoiceEntry) -> Regi
         return None
 
 
-def calibrated(speaker: Speaker, folder: VoiceFolder, entry: VoiceEntry, prompt: VoicePrompt) -> Calibration | None:
-    """From the voice's folder, or by listening, which is kept. None, and a log line, when that tells nothing, and for a
-    checkpoint that is not corrected."""
+def calibrated(speaker: Speaker, folder: VoiceFolder, entry: VoiceEntry, prompt: VoicePrompt) -> VoicePrompt:
+    """From the voice's folder, or by listening, which is kept. The prompt as it was, and a log line, when that tells
+    nothing, and for a checkpoint that is not corrected."""
     listen = speaker.calibrate
     if listen is None:
-        return None
+        return prompt
 
     def hear(pcm: Float32, rate: int) -> dict[str, Float32]:
         return listen(prompt, Reference(pcm, rate, entry.text)).arrays()
 
     try:
-        return Calibration.of(folder.correction(entry, speaker.network, hear))
+        return prompt.calibrated(Calibration.of(folder.correction(entry, speaker.network, hear)))
     except (ModelError, ValueError, RuntimeError) as error:  # also a device without memory to listen with
         log.warning("voice not calibrated", voice=entry.id, model=speaker.model, problem=str(error))
-        return None
+        return prompt

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sled_tts.model.calibration import LEAST_FRAMES, Calibration, match, voiced_frames
+from sled_tts.model.calibration import LEAST_FRAMES, Calibration, Opening, match, voiced_frames
 from sled_tts.model.checkpoint import BUILT_IN, ModelBundle, load_bundle
 from sled_tts.model.errors import ModelError
 from sled_tts.model.melody.dynamics import Dynamics
@@ -85,14 +85,16 @@ def curves(step: float = -2.0) -> Dynamics:
     return Dynamics(loud, np.full_like(loud, step))
 
 
+@pytest.mark.parametrize("opening", [None, Opening(140, 23)])
 @pytest.mark.parametrize("dynamics", [None, curves()])
-def test_a_calibration_travels_as_arrays_and_is_checked(dynamics: Dynamics | None) -> None:
-    found = replace(match(drawn(400, 0.0, 1.0, 0), drawn(400, 1.0, 1.0, 1)), dynamics=dynamics)
+def test_a_calibration_travels_as_arrays_and_is_checked(dynamics: Dynamics | None, opening: Opening | None) -> None:
+    found = replace(match(drawn(400, 0.0, 1.0, 0), drawn(400, 1.0, 1.0, 1)), dynamics=dynamics, opening=opening)
     kept = found.arrays()
     assert all(value.ndim == 2 for value in kept.values())
     again = Calibration.of(kept)
     assert np.array_equal(again.stacked(), found.stacked())
     assert (again.dynamics is None) == (dynamics is None)
+    assert again.opening == opening
     assert all(np.array_equal(value, kept[name]) for name, value in again.arrays().items())
     fine = np.ones(3, np.float32)
     for values in (np.ones((4, 4), "f4"), np.ones((2, 4), "f4"), np.ones(4, "f4"), np.full((5, 4), np.nan, "f4")):
@@ -101,6 +103,9 @@ def test_a_calibration_travels_as_arrays_and_is_checked(dynamics: Dynamics | Non
     for wrong, why in (({"levels_db": np.ones((2, 17), "f4")}, "both"), ({}, "calibration")):
         with pytest.raises(ValueError, match=why):
             Calibration.of(({} if not wrong else {"correction": kept["correction"]}) | wrong)
+    for odd in ([[1.5, 2.0]], [[1.0]], [[0.0, 4.0]], [[np.nan, 4.0]]):
+        with pytest.raises(ValueError, match="opening"):
+            Calibration.of(kept | {"opening": np.array(odd, np.float32)})
     with pytest.raises(ValueError, match="turn of a calibration"):
         Calibration(np.ones((3, 4), np.float32), fine)
     with pytest.raises(ValueError, match=r"turn of a calibration.*float64"):
@@ -170,6 +175,7 @@ def test_a_packed_network_without_its_first_weights_is_listened_to_as_well() -> 
 
 def test_a_recording_that_fills_all_positions_leaves_no_room_to_listen() -> None:
     bundle = load_bundle(BUILT_IN)
+    bundle = replace(bundle, extras=replace(bundle.extras, max_prompt_s=None))
     voice = bundle.extras.voices[0]
     long = np.tile(voice.latents.float().numpy(), (9, 1))
     with pytest.raises(ModelError, match="positions"):

@@ -186,6 +186,7 @@ def test_a_recipe_ends_in_a_voice_that_speaks(recipe: Recipe, tmp_path: Path) ->
     assert any("6 usable utterances" in line for line in said)
     bundle = load_bundle(str(folder))
     assert bundle.extras.speech_prompts
+    assert bundle.extras.max_prompt_s == recipe.training.prompts.max_frames / bundle.codec.config.frame_rate
     assert bundle.codec.config.residual_layers_of_decoder == 2
     usual = (tmp_path / "cuts.jsonl").stat().st_mode
     assert {path.stat().st_mode for path in folder.rglob("*.safetensors")} == {usual}, "others may read it"

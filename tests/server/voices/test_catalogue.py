@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save
 from structlog.testing import capture_logs
 
-from sled_tts.model.calibration import Calibration
+from sled_tts.model.calibration import Calibration, Opening
 from sled_tts.model.errors import ModelError
 from sled_tts.model.melody.dynamics import Dynamics
 from sled_tts.server.engine.request import Float32
@@ -44,7 +44,7 @@ class Model:
         self.calls = 0
         self.speaker = Speaker(name, codec, own, self.encode)
 
-    def calibrated(self, network: str) -> Model:
+    def calibrated(self, network: str, opening: Opening | None = None) -> Model:
         """The same for a checkpoint that is corrected in cloned voices; `listened` is how often it has been heard."""
         self.listened = 0
 
@@ -56,9 +56,10 @@ class Model:
                 raise ModelError("too few frames")
             curves = np.arange(18, dtype=np.float32).reshape(2, 9)
             dynamics = Dynamics(curves, -curves)
-            return Calibration(np.eye(2, dtype=np.float32) * self.listened, spoken.latents[0], dynamics)
+            return Calibration(np.eye(2, dtype=np.float32) * self.listened, spoken.latents[0], dynamics, self.opening)
 
         self.fails = False
+        self.opening = opening
         self.speaker = replace(self.speaker, network=network, calibrate=listen)
         return self
 
@@ -172,6 +173,30 @@ def test_a_clone_is_calibrated_once_a_network_and_kept(folder: VoiceFolder) -> N
     assert np.array_equal(kept.calibration.stacked(), prompt.calibration.stacked())
     assert kept.calibration.dynamics is not None
     assert kept.calibration.dynamics.gains_db.tolist() == (-np.arange(18).reshape(2, 9)).tolist()
+
+
+def test_a_network_goes_on_from_the_part_of_a_recording_that_its_calibration_names(folder: VoiceFolder) -> None:
+    one, other = Model("one", "c").calibrated("net1", Opening(3, 4)), Model("other", "c").calibrated("net2")
+    catalogue = VoiceCatalogue([one.speaker, other.speaker], folder)
+    voice = catalogue.add(NEW)
+    for speakers in (catalogue, VoiceCatalogue([one.speaker, other.speaker], folder)):  # found, and kept
+        (_, part), (_, whole) = (speakers.prompt(voice.id, model) for model in ("one", "other"))
+        assert part is not None
+        assert whole is not None
+        assert (whole.text, len(whole.latents)) == (SAID, 5)
+        assert (part.text, part.latents.tolist()) == (SAID[:4], whole.latents[:3].tolist())
+    assert (one.listened, other.listened) == (1, 1)
+
+
+@pytest.mark.parametrize("opening", [Opening(6, 4), Opening(3, len(SAID) + 1)])
+def test_an_opening_beyond_the_recording_is_not_believed(folder: VoiceFolder, opening: Opening) -> None:
+    catalogue = VoiceCatalogue([Model("one", "c").calibrated("net1", opening).speaker], folder)
+    with capture_logs() as logs:
+        voice = catalogue.add(NEW)
+    assert "voice not calibrated" in [entry["event"] for entry in logs]
+    _, prompt = catalogue.prompt(voice.id, "one")
+    assert prompt is not None
+    assert (prompt.calibration, prompt.text, len(prompt.latents)) == (None, SAID, 5)
 
 
 def test_a_voice_that_cannot_be_calibrated_speaks_without(folder: VoiceFolder) -> None:
