@@ -15,6 +15,11 @@ from sled_tts.clients.errors import IncompleteAudioError, ServerUnreachableError
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
+def root_of(url: str) -> str:
+    """A server's address, also where its user has added `/v1` to it, as the base URL of OpenAI's clients ends."""
+    return url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
 def auth_headers(api_key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
@@ -63,7 +68,7 @@ class SledClient:
         body |= {"cfg_scale": cfg_scale} if cfg_scale is not None else {}
         if ref_audio is not None:
             body |= {"ref_audio": base64.b64encode(ref_audio.read_bytes()).decode(), "ref_text": ref_text}
-        url = f"{self.base_url.rstrip('/')}/v1/audio/speech"
+        url = f"{root_of(self.base_url)}/v1/audio/speech"
         timeout = httpx.Timeout(self.timeout_s, connect=5.0)
         try:
             with httpx.stream("POST", url, json=body, headers=auth_headers(self.api_key), timeout=timeout) as response:
@@ -77,6 +82,6 @@ class SledClient:
     def is_ready(self) -> bool:
         """Whether the server has spoken its warm-up and takes requests."""
         try:
-            return httpx.get(f"{self.base_url.rstrip('/')}/health/ready", timeout=2.0).status_code == 200
+            return httpx.get(f"{root_of(self.base_url)}/health/ready", timeout=2.0).status_code == 200
         except httpx.HTTPError:
             return False

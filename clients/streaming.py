@@ -12,7 +12,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from sled_tts.clients.errors import IncompleteAudioError, ServerUnreachableError, SpeechError
-from sled_tts.clients.rest import DEFAULT_URL, auth_headers
+from sled_tts.clients.rest import DEFAULT_URL, auth_headers, root_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class AsyncSledClient:
 
     @property
     def stream_url(self) -> str:
-        scheme, _, rest = self.base_url.rstrip("/").partition("://")
+        scheme, _, rest = root_of(self.base_url).partition("://")
         return f"{'wss' if scheme == 'https' else 'ws'}://{rest}/v1/stream"
 
     async def stream(self, text: AsyncIterable[str] | Iterable[str], **start: Any) -> AsyncIterator[StreamEvent]:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from sled_tts.clients.errors import ServerUnreachableError, SledClientError
-from sled_tts.clients.rest import DEFAULT_URL, auth_headers, raise_for_error
+from sled_tts.clients.rest import DEFAULT_URL, auth_headers, raise_for_error, root_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class VoiceClient:
 
     base_url: str = DEFAULT_URL
     api_key: str | None = None
-    timeout_s: float = 120.0
+    # Adding one takes as long as its network needs to listen to what it makes of it.
+    timeout_s: float = 300.0
 
     def list(self) -> tuple[VoiceInfo, ...]:
         """Voices and aliases, the default voice first."""
@@ -69,7 +70,7 @@ class VoiceClient:
         return found.id
 
     def _ask(self, method: str, voice: str | None = None, **content: Any) -> Any:
-        url = f"{self.base_url.rstrip('/')}/v1/audio/voices"
+        url = f"{root_of(self.base_url)}/v1/audio/voices"
         if voice is not None:
             url += f"/{quote(voice, safe='')}"
         try:

@@ -17,6 +17,7 @@ from sled_tts.clients.local_server import running_server, server_installed
 from sled_tts.clients.playback import WavFile, WavStdout, open_sink
 from sled_tts.clients.rest import SledClient
 from sled_tts.clients.streaming import AsyncSledClient, Done, Pcm, Started, StreamEvent
+from sled_tts.clients.voices import VoiceClient
 
 LATE_TEXT = "one word every fifty milliseconds is how a language model writes its answer to a question"
 
@@ -89,6 +90,15 @@ async def test_refusals_name_the_field(url: str) -> None:
     with pytest.raises(SpeechError, match="cfg_scale") as refused:
         await collect(url, ["a"], cfg_scale=99)
     assert refused.value.param == "cfg_scale"
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
+async def test_an_address_may_end_as_that_of_openais_clients_does(url: str, ending: str) -> None:
+    assert SledClient(url + ending).is_ready()
+    assert b"".join(SledClient(url + ending).speech("Hello there.", seed=3))
+    assert VoiceClient(url + ending).list()
+    events = [event async for event in AsyncSledClient(url + ending).stream(["Hello there."], seed=3)]
+    assert isinstance(events[-1], Done)
 
 
 def test_rest_wav_is_the_streams_audio(url: str) -> None:
