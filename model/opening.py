@@ -18,6 +18,7 @@ import torch
 
 from sled_tts.model.bundle import ModelBundle
 from sled_tts.model.calibration import Opening
+from sled_tts.model.errors import ModelError
 from sled_tts.model.speaking import Line, speak_lines
 from sled_tts.model.time_warping import STEP_S, Float32, Sounding, corresponding
 
@@ -108,7 +109,7 @@ def find_opening(bundle: ModelBundle, wave: Float32, latents: Float32, text: str
     recitation = Recitation(bundle, wave, latents, text, cfg_scale)
     try:
         found = _longest_pause(recitation, most_s)
-    except ValueError:  # the checkpoint or the recording is silent
+    except (ValueError, ModelError):  # the checkpoint or the recording is silent, or a word fills all positions
         return None
     if found is None:
         return None

@@ -75,8 +75,9 @@ def test_without_a_pause_nothing_is_cut(bundle: ModelBundle) -> None:
     hum = np.sin(2 * np.pi * 150 * np.arange(6 * rate) / rate).astype(np.float32) * np.float32(0.1)
     for wave in (hum, np.zeros_like(hum)):
         assert opening(bundle, wave, f"{FIRST} {SECOND}") is None
-    one_word, _ = read(bundle, FIRST, 0.5, SECOND)
-    assert opening(bundle, one_word, "Bright") is None
+    wave, _ = read(bundle, FIRST, 0.5, SECOND)
+    for odd in ("Bright", "", "a" * 5000 + " b c d"):
+        assert opening(bundle, wave, odd) is None
 
 
 def test_a_voice_is_calibrated_by_all_of_a_recording_and_goes_on_from_its_opening(bundle: ModelBundle) -> None:
