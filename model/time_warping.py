@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from sled_tts.model.mel import mel_filterbank
+
 Float32 = npt.NDArray[np.float32]
 _Float64 = npt.NDArray[np.float64]
 
@@ -70,26 +72,14 @@ def _cepstra(wave: Float32, rate: int) -> _Float64:
     sharp = np.append(wave[:1], wave[1:] - _EMPHASIS * wave[:-1]).astype(np.float64)
     parts = np.lib.stride_tricks.sliding_window_view(sharp, window)[::step] * np.hanning(window)
     size = 2 ** int(np.ceil(np.log2(window)))
-    power = (np.abs(np.fft.rfft(parts, size)) ** 2) @ _mel_bands(size, rate).T
+    bands = mel_filterbank(rate, size, _BANDS, _LOWEST_HZ, min(_HIGHEST_HZ, 0.475 * rate))
+    power = (np.abs(np.fft.rfft(parts, size)) ** 2) @ bands.numpy().T
     loud = np.log(power + _FLOOR * power.mean(axis=0) + 1e-9)
     places = (np.arange(_BANDS) + 0.5) / _BANDS
     kept = loud @ np.cos(np.pi * np.outer(np.arange(_KEPT), places)).T
     kept = (kept - kept.mean(axis=0)) / (kept.std(axis=0) + 1e-9)
     change = np.gradient(kept, axis=0)
     return np.concatenate([kept, change / (change.std(axis=0) + 1e-9)], axis=1)
-
-
-def _mel_bands(size: int, rate: int) -> _Float64:
-    """Triangles `[bands, size / 2 + 1]`."""
-
-    def mel(hz: npt.ArrayLike) -> _Float64:
-        return np.asarray(1127 * np.log1p(np.asarray(hz, dtype=np.float64) / 700))
-
-    here = mel(np.linspace(0, rate / 2, size // 2 + 1))[None]
-    edges = np.linspace(mel(_LOWEST_HZ), mel(min(_HIGHEST_HZ, 0.475 * rate)), _BANDS + 2)[:, None]
-    rising = (here - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - here) / (edges[2:] - edges[1:-1])
-    return np.maximum(0, np.minimum(rising, falling))
 
 
 def _levelled(cepstra: _Float64) -> _Float64:

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-
-def mel_filterbank(sampling_rate: int, n_fft: int, bands: int) -> Tensor:
-    """Triangular mel filters `[bands, n_fft // 2 + 1]` (HTK scale)."""
-
-    def to_hz(mel: float) -> float:
-        return 700.0 * (10 ** (mel / 2595) - 1)
-
-    top = 2595 * math.log10(1 + sampling_rate / 2 / 700)
-    edges = torch.tensor([to_hz(top * i / (bands + 1)) for i in range(bands + 2)])
-    bins = torch.linspace(0, sampling_rate / 2, n_fft // 2 + 1)
-    lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    return torch.minimum((bins - lower) / (centre - lower), (upper - bins) / (upper - centre)).clamp(min=0)
+from sled_tts.model.mel import mel_filterbank
 
 
 class MelLoss(nn.Module):
