@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=4)
     parser.add_argument("--shortest", type=float, default=3.0, help="Seconds of a recording.")
     parser.add_argument("--longest", type=float, default=8.0, help="Seconds of a recording.")
-    parser.add_argument("--cfg-scale", type=float, default=2.0)
+    parser.add_argument("--cfg-scale", type=float, help="By default as the checkpoint speaks in cloned voices.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--listen", action="store_true", help="Count the words that are not understood.")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sled_tts.model.codec.codec import Codec
-from sled_tts.model.config import SledConfig
+from sled_tts.model.config import DEFAULT_CFG_SCALE, SledConfig
 from sled_tts.model.errors import CheckpointError
 from sled_tts.model.following import AlignmentHeads
 from sled_tts.model.melody.melody import Melody, read_melody
@@ -29,6 +29,7 @@ _EXTRA_KEYS = {
     "max_frames_per_token",
     "speech_prompts",
     "calibrate_voices",
+    "cloned_cfg_scale",
     "speech_unit_s",
     "speech_level",
     "quantised",
@@ -49,8 +50,9 @@ class ModelExtras:
     limit counts. `max_prompt_s`: of a longer recording that is added as a voice it goes on from a part (`opening`);
     None for any. `max_frames_per_token`: generation is cut, and reported as cut, beyond this rate. `speech_prompts`:
     a streaming network was trained with prompt blocks (`interleave.prompt_block`). `calibrate_voices`: what it says in
-    a cloned voice is brought nearer to the recording (`model.calibration`). `speech_unit_s`: its pace, for word
-    timings (`bench/timings.py` prints it). `voices`: the first is the default.
+    a cloned voice is brought nearer to the recording (`model.calibration`). `cloned_cfg_scale`: its guidance in one
+    unless a request says otherwise. `speech_unit_s`: its pace, for word timings (`bench/timings.py` prints it).
+    `voices`: the first is the default.
     `noise_scale`: what its samples' noise is multiplied with; below 1 is steadier and less varied. `pitches_hz`: it
     knows speech at these constant pitches only, so recordings are re-spoken at the nearest (`model.pitch`).
     `speech_level`: the RMS all speech in training had, 0 for any. `quantised`: the network was trained on sums of
@@ -68,6 +70,7 @@ class ModelExtras:
     max_frames_per_token: float = 40.0
     speech_prompts: bool = False
     calibrate_voices: bool = False
+    cloned_cfg_scale: float = DEFAULT_CFG_SCALE
     speech_unit_s: float = 0.04
     noise_scale: float = 1.0
     pitches_hz: tuple[float, ...] = ()
@@ -98,6 +101,9 @@ class ModelExtras:
         max_prompt_s = None if (given := data.get("max_prompt_s")) is None else float(given)
         if max_prompt_s is not None and not max_prompt_s > 0:
             raise CheckpointError("sled_tts.json: max_prompt_s must be positive", param="max_prompt_s")
+        cloned_cfg_scale = float(data.get("cloned_cfg_scale", DEFAULT_CFG_SCALE))
+        if not 0.0 <= cloned_cfg_scale <= 10.0:
+            raise CheckpointError("sled_tts.json: cloned_cfg_scale must be in [0, 10]", param="cloned_cfg_scale")
         return cls(
             name=str(data.get("name", name)),
             latent_mean=mean,
@@ -108,6 +114,7 @@ class ModelExtras:
             max_frames_per_token=float(data.get("max_frames_per_token", 40.0)),
             speech_prompts=bool(data.get("speech_prompts", False)),
             calibrate_voices=bool(data.get("calibrate_voices", False)),
+            cloned_cfg_scale=cloned_cfg_scale,
             speech_unit_s=float(data.get("speech_unit_s", 0.04)),
             noise_scale=float(data.get("noise_scale", 1.0)),
             pitches_hz=pitches_hz,

@@ -16,12 +16,13 @@ import numpy.typing as npt
 
 from sled_tts.model.errors import ModelError
 from sled_tts.model.melody.dynamics import Dynamics
+from sled_tts.model.melody.envelope import Envelope
 
 Float32 = npt.NDArray[np.float32]
 _Float64 = npt.NDArray[np.float64]
 
 # Of how a calibration is found; what is kept of another method is found anew.
-METHOD = "transport-levels-opening"
+METHOD = "transport-envelope-opening"
 
 # Frames this much quieter than the mean say nothing about a voice.
 _QUIETEST = 0.03
@@ -49,13 +50,14 @@ class Opening:
 @dataclass(frozen=True)
 class Calibration:
     """Codec latents `[S, D]` of a voice become `latents @ turn.T + shift`: `turn [D, D]`, `shift [D]`, fp32.
-    `dynamics`: what becomes of their sound after that, where the checkpoint has a melody. `opening`: what of the
-    recording is the prompt, None for all of it."""
+    Where the checkpoint has a melody, `hz` is where it must lie to be heard at the recording's pitch, and `dynamics`
+    what becomes of the sound after that. `opening`: what of the recording is the prompt, None for all of it."""
 
     turn: Float32 = field(repr=False)
     shift: Float32 = field(repr=False)
     dynamics: Dynamics | None = field(default=None, repr=False)
     opening: Opening | None = None
+    hz: float | None = None
 
     def __post_init__(self) -> None:
         size = self.shift.size
@@ -65,6 +67,8 @@ class Calibration:
                 raise ValueError(f"{name} of a calibration must be float32 {shape}, got {value.dtype} {value.shape}")
             if not np.isfinite(value).all():
                 raise ValueError(f"{name} of a calibration is not finite")
+        if self.hz is not None and not 20.0 <= self.hz <= 1000.0:
+            raise ValueError(f"hz of a calibration must be in [20, 1000], got {self.hz}")
 
     def stacked(self) -> Float32:
         """The rows of `turn`, and below them `shift`, `[D + 1, D]`."""
@@ -72,10 +76,16 @@ class Calibration:
 
     def arrays(self) -> dict[str, Float32]:
         """What is kept of it, two dimensions each."""
-        dynamics = self.dynamics
-        sound = {} if dynamics is None else {"levels_db": dynamics.levels_db, "gains_db": dynamics.gains_db}
-        opening = {} if self.opening is None else {"opening": np.array([astuple(self.opening)], dtype=np.float32)}
-        return {"correction": self.stacked(), **sound, **opening}
+        kept = {"correction": self.stacked()}
+        if self.dynamics is not None:
+            kept |= {"levels_db": self.dynamics.levels_db, "gains_db": self.dynamics.gains_db}
+            if self.dynamics.envelope is not None:
+                kept["envelope_db"] = self.dynamics.envelope.gains_db
+        if self.opening is not None:
+            kept["opening"] = np.array([astuple(self.opening)], dtype=np.float32)
+        if self.hz is not None:
+            kept["hz"] = np.array([[self.hz]], dtype=np.float32)
+        return kept
 
     @classmethod
     def of(cls, arrays: Mapping[str, Float32]) -> Calibration:
@@ -83,11 +93,31 @@ class Calibration:
         values = arrays.get("correction", np.zeros((0, 0), np.float32))
         if values.ndim != 2 or len(values) != values.shape[1] + 1:
             raise ValueError(f"a calibration must have a correction [D + 1, D], got {values.shape}")
-        levels_db, gains_db = arrays.get("levels_db"), arrays.get("gains_db")
-        if (levels_db is None) != (gains_db is None):
+        return cls(
+            np.ascontiguousarray(values[:-1]),
+            values[-1],
+            _dynamics(arrays),
+            _opening(arrays.get("opening")),
+            _hz(arrays),
+        )
+
+
+def _dynamics(arrays: Mapping[str, Float32]) -> Dynamics | None:
+    levels_db, gains_db, envelope_db = (arrays.get(name) for name in ("levels_db", "gains_db", "envelope_db"))
+    if levels_db is None or gains_db is None:
+        if any(part is not None for part in (levels_db, gains_db, envelope_db)):
             raise ValueError("a calibration must have both levels_db and gains_db, or neither")
-        dynamics = None if levels_db is None or gains_db is None else Dynamics(levels_db, gains_db)
-        return cls(np.ascontiguousarray(values[:-1]), values[-1], dynamics, _opening(arrays.get("opening")))
+        return None
+    return Dynamics(levels_db, gains_db, None if envelope_db is None else Envelope(envelope_db))
+
+
+def _hz(arrays: Mapping[str, Float32]) -> float | None:
+    value = arrays.get("hz")
+    if value is None:
+        return None
+    if value.shape != (1, 1):
+        raise ValueError(f"hz of a calibration must be one number, got {value.tolist()}")
+    return float(value[0, 0])
 
 
 def _opening(values: Float32 | None) -> Opening | None:

@@ -9,8 +9,10 @@ from typing import Any
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.errors import ConfigError
 
-__all__ = ["CodecConfig", "GeneratorConfig", "SledConfig"]
+__all__ = ["DEFAULT_CFG_SCALE", "CodecConfig", "GeneratorConfig", "SledConfig"]
 
+# The published one.
+DEFAULT_CFG_SCALE = 2.0
 # Bookkeeping written by transformers; none of it changes what the network computes.
 _IGNORED = {
     "architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "use_cache", "tie_word_embeddings",

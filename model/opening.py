@@ -8,17 +8,17 @@ speech synthesis for phonetic speech segmentation", 1997).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import torch
 
 from sled_tts.model.bundle import ModelBundle
 from sled_tts.model.calibration import Opening
+from sled_tts.model.config import DEFAULT_CFG_SCALE
 from sled_tts.model.errors import ModelError
+from sled_tts.model.reciting import pieces, word_ends
 from sled_tts.model.speaking import Line, speak_lines
 from sled_tts.model.time_warping import STEP_S, Float32, Sounding, corresponding
 
@@ -55,7 +55,6 @@ class Recitation:
     wave: Float32 = field(repr=False)
     latents: Float32 = field(repr=False)
     text: str = field(repr=False)
-    cfg_scale: float
 
     @property
     def _rate(self) -> int:
@@ -68,7 +67,7 @@ class Recitation:
     @cached_property
     def ends(self) -> list[int]:
         """Where each word ends, in characters."""
-        return [match.end() for match in re.finditer(r"\S+", self.text)]
+        return word_ends(self.text)
 
     def pauses(self) -> list[_Pause]:
         steps = self._recorded.steps
@@ -85,19 +84,15 @@ class Recitation:
         told, heard = (self.text, torch.from_numpy(self.latents)) if own is None else (own.text, own.latents)
         prompt = self.bundle.normalise(heard.float())
         inner = range(first, len(self.ends), _PIECE)
-        lines = [Line(self._said(*span), prompt, told) for span in pairwise([0, *inner, len(self.ends)])]
-        spoken = speak_lines(self.bundle, lines, cfg_scale=self.cfg_scale, seed=seed)
+        lines = [Line(piece, prompt, told) for piece in pieces(self.text, inner)]
+        spoken = speak_lines(self.bundle, lines, cfg_scale=DEFAULT_CFG_SCALE, seed=seed)
         parts = [Sounding.of(piece.wave, self._rate) for piece in spoken]
         places = np.cumsum([len(part.steps) for part in parts])[:-1]
         found = corresponding(Sounding.one_after_another(parts), self._recorded, places.tolist())
         return dict(zip(inner, found, strict=True))
 
-    def _said(self, first: int, after: int) -> str:
-        """Words `first` to `after - 1`."""
-        return self.text[self.ends[first - 1] if first else 0 : self.ends[after - 1]].strip()
 
-
-def find_opening(bundle: ModelBundle, wave: Float32, latents: Float32, text: str, cfg_scale: float) -> Opening | None:
+def find_opening(bundle: ModelBundle, wave: Float32, latents: Float32, text: str) -> Opening | None:
     """The place to stop in a recording: `wave [N]` at the codec's rate, its `latents [S, D]`, what it says.
 
     None for one that is no longer than the checkpoint goes on from (`max_prompt_s`), and where no pause is found that
@@ -106,7 +101,7 @@ def find_opening(bundle: ModelBundle, wave: Float32, latents: Float32, text: str
     most_s, codec = bundle.extras.max_prompt_s, bundle.codec.config
     if most_s is None or len(wave) <= most_s * codec.sampling_rate:
         return None
-    recitation = Recitation(bundle, wave, latents, text, cfg_scale)
+    recitation = Recitation(bundle, wave, latents, text)
     try:
         found = _longest_pause(recitation, most_s)
     except (ValueError, ModelError):  # the checkpoint or the recording is silent, or a word fills all positions

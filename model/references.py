@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sled_tts.model.bundle import ModelBundle
-from sled_tts.model.calibration import Calibration, Float32, match, voiced_frames
-from sled_tts.model.melody.likening import likened
+from sled_tts.model.calibration import Float32
 from sled_tts.model.melody.register import Register, measure, nearest_pitch
-from sled_tts.model.opening import find_opening
-from sled_tts.model.speaking import Line, sound_of, speak_lines
-
-# Every sound of English comes several times.
-_SENTENCES = (
-    "Bright yellow leaves were falling on the garden path.",
-    "She thought the voyage would take about five months.",
-    "Keep the old brown shoes beside the kitchen door.",
-    "Nobody could measure how much water was left.",
-    "The young judge asked him why he had just arrived.",
-    "Our neighbour's dog chases birds for pure joy.",
-    "A huge crowd watched the ship leave the harbour.",
-    "Please pass the sugar and the fresh white cheese.",
-    "He found both of these coins under the floor.",
-    "Few people travel so far north in such weather.",
-    "My father usually bought good apples on Thursday.",
-    "The thin boy laughed, then ran across the wide road.",
-)
 
 
 def as_known(bundle: ModelBundle, wave: Float32) -> Float32:
@@ -45,7 +26,7 @@ def as_known(bundle: ModelBundle, wave: Float32) -> Float32:
         tracked = pitch_track(exact, rate)
         pitch = nearest_pitch(median_voiced([tracked[0]]), extras.pitches_hz)
         known = lock_pitch(exact, rate, pitch, tracked).astype(np.float32)
-    return _at_level(bundle, known)
+    return at_level(bundle, known)
 
 
 def register_of(bundle: ModelBundle, wave: Float32) -> Register | None:
@@ -69,44 +50,8 @@ def encode_recording(bundle: ModelBundle, wave: Float32) -> Tensor:
     return (codec.encode(given) if bundle.extras.quantised else codec.encode_unquantised(given))[0]
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """A voice as somebody gave it: `latents [S, D]`, the codec's, of a recording that says `text`; its samples
-    `wave [N]` at the codec's rate, and where its pitch lies, without which only latents are compared."""
-
-    latents: Float32
-    text: str
-    wave: Float32
-    register: Register | None = None
-
-
-@torch.inference_mode()
-def calibrate(bundle: ModelBundle, given: Recorded, *, cfg_scale: float = 2.0) -> Calibration:
-    """Listen to what the network makes of a voice, and return what brings it nearer; the same for the same voice.
-
-    Blocking: some sentences are spoken, about 33 seconds of speech, and the transcript of a long recording several
-    times. ModelError when too little is said to tell, or when the recording leaves no room for a sentence.
-    """
-    recorded, text = given.latents, given.text
-    opening = find_opening(bundle, given.wave, recorded, text, cfg_scale)
-    heard = sound_of(bundle, torch.from_numpy(recorded), None)
-    frames, letters = (len(recorded), len(text)) if opening is None else (opening.frames, opening.letters)
-    prompt = bundle.normalise(torch.from_numpy(recorded[:frames]))
-    lines = [Line(sentence, prompt, text[:letters]) for sentence in _SENTENCES]
-    said = [u for u in speak_lines(bundle, lines, cfg_scale=cfg_scale, seed=0) if len(u.latents)]
-    written = [bundle.denormalise(u.latents).numpy() for u in said]
-    voiced = [voiced_frames(latents, u.wave) for latents, u in zip(written, said, strict=True)]
-    found = match(np.concatenate([recorded[:0], *voiced]), voiced_frames(recorded, heard))
-    found = replace(found, opening=opening)
-    if bundle.extras.melody is None or given.register is None:
-        return found
-    plain = bundle.without_expansion()
-    nearer = [torch.from_numpy(latents @ found.turn.T + found.shift) for latents in written]
-    sounds = [sound_of(plain, latents, given.register) for latents in nearer]
-    return replace(found, dynamics=likened(sounds, _at_level(bundle, given.wave)))
-
-
-def _at_level(bundle: ModelBundle, wave: Float32) -> Float32:
+def at_level(bundle: ModelBundle, wave: Float32) -> Float32:
+    """Samples `[N]` as loud as all speech in training was, where it had one level."""
     level = bundle.extras.speech_level
     if level:
         gain = level / max(float(np.sqrt(np.square(wave).mean())), 1e-5)

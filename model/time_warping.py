@@ -42,6 +42,11 @@ class Sounding:
         steps = np.flatnonzero(loud > _QUIET_DB)
         return cls(steps, cepstra[steps])
 
+    @property
+    def seconds(self) -> _Float64:
+        """The middle of each step's window."""
+        return np.asarray(self.steps * STEP_S + _WINDOW_S / 2)
+
     @classmethod
     def one_after_another(cls, parts: Sequence[Sounding]) -> Sounding:
         """As if they had been said without a pause."""
@@ -49,9 +54,15 @@ class Sounding:
         return cls(np.arange(len(cepstra)), cepstra)
 
 
+def pairs(said: Sounding, recorded: Sounding) -> npt.NDArray[np.int_]:
+    """Which steps correspond, `[P, 2]`, as places in `said.steps` and `recorded.steps`, both from first to last;
+    ValueError for silence."""
+    return _path(_levelled(said.cepstra), _levelled(recorded.cepstra))
+
+
 def corresponding(said: Sounding, recorded: Sounding, places: Sequence[int]) -> list[int]:
     """Where in `recorded.steps` it first is as far as `said` is at `places` of its own; ValueError for silence."""
-    path = _path(_levelled(said.cepstra), _levelled(recorded.cepstra))
+    path = pairs(said, recorded)
     return [int(path[np.searchsorted(path[:, 0], place), 1]) for place in places]
 
 

@@ -10,8 +10,9 @@ import soxr
 from sled_tts.model.calibration import Calibration
 from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
+from sled_tts.model.imitating import Recorded, calibrate
 from sled_tts.model.melody.register import Register
-from sled_tts.model.references import Recorded, as_known, calibrate, encode_recording, register_of
+from sled_tts.model.references import as_known, encode_recording, register_of
 from sled_tts.server.engine.request import Float32
 from sled_tts.server.errors import BadAudioError, InputTooLongError, UnsupportedError
 from sled_tts.server.service import LoadedModel, Reference, ReferenceMode
@@ -60,7 +61,7 @@ class Hearing:
             raise BadAudioError(f"the reference recording has {error}", param="ref_audio") from None
 
     def calibrate(self, spoken: VoicePrompt, reference: Reference) -> Calibration:
-        """For seconds: what brings a cloned voice nearer to its recording (`model.references.calibrate`)."""
+        """For seconds: what brings a cloned voice nearer to its recording (`model.imitating.calibrate`)."""
         given = Recorded(spoken.latents, spoken.text, self._frames(reference), spoken.register)
         return calibrate(self.bundle, given)
 

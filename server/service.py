@@ -47,11 +47,12 @@ class UtteranceOptions:
     `voice`: what `VoiceStore.resolve` takes; None is the default voice. `timings`: whether `WordsSpoken` is sent.
     `carry`: whether a segment goes on from the end of the one before, on checkpoints trained with prompt blocks; None
     does so for voices that have no prompt of their own, which would open every segment.
+    `cfg_scale`: guidance, None for the checkpoint's own, which may be another one for cloned voices.
     `normalize`: whether numbers, marks and abbreviations are put into words; without it text is spoken as it stands.
     """
 
     seed: int
-    cfg_scale: float = 2.0
+    cfg_scale: float | None = None
     max_frames: int | None = None
     n: int | None = None
     m: int | None = None
@@ -154,6 +155,10 @@ class Utterance(Protocol):
 
     @property
     def model(self) -> LoadedModel: ...
+
+    @property
+    def cfg_scale(self) -> float:
+        """Guidance."""
 
     @property
     def by_sentence(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from sled_tts.model.calibration import METHOD
 from sled_tts.model.checkpoint import ModelBundle
+from sled_tts.model.config import DEFAULT_CFG_SCALE
 from sled_tts.model.tuning import ThreadChoice
 from sled_tts.model.voices import codec_fingerprint, network_fingerprint
 from sled_tts.server.engine.bridge import EngineBridge
@@ -110,7 +111,8 @@ class Voicebox:
         if bundle.extras.melody is not None:
             self.speaker = replace(self.speaker, register=self.hearing.register)
         if bundle.extras.calibrate_voices:
-            network = f"{network_fingerprint(bundle.sled)}-{codec}-{bundle.extras.noise_scale:g}-{METHOD}"
+            spoken = f"{bundle.extras.noise_scale:g}-{bundle.extras.cloned_cfg_scale:g}"
+            network = f"{network_fingerprint(bundle.sled)}-{codec}-{spoken}-{METHOD}"
             if bundle.extras.melody is not None:
                 network += "-melody"
             self.speaker = replace(self.speaker, network=network, calibrate=self.hearing.calibrate)
@@ -147,6 +149,12 @@ class Voicebox:
             )
         return Prompt(spoken.latents), spoken.text
 
+    def guidance(self, asked: float | None, cloned: bool) -> float:
+        """As a request asks, or what the checkpoint speaks its own voices with, or `cloned` ones."""
+        if asked is not None:
+            return asked
+        return self.bundle.extras.cloned_cfg_scale if cloned else DEFAULT_CFG_SCALE
+
     def utterance(
         self,
         request: str,
@@ -162,7 +170,7 @@ class Voicebox:
             utterance_id=request,
             mode=self.mode,
             seed=options.seed,
-            cfg_scale=options.cfg_scale,
+            cfg_scale=self.guidance(options.cfg_scale, cloned=False),
             max_frames=options.max_frames,
             n=options.n if self.bundle.is_streaming else None,
             m=options.m if self.bundle.is_streaming else None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -104,10 +105,13 @@ class LocalSpeechService:
     async def speak(self, text: str, options: UtteranceOptions, reference: Reference | None = None) -> LiveUtterance:
         box = self._choose(options.model, streaming=False)
         if reference is not None:
+            options = replace(options, cfg_scale=box.guidance(options.cfg_scale, cloned=True))
             prompt = await asyncio.to_thread(box.hearing.heard, reference)
             utterance = self._begin(box, options, prompt, "recording", None)
         else:
             voice, stored = await asyncio.to_thread(self.voices.prompt, options.voice, box.model.name)
+            cfg_scale = box.guidance(options.cfg_scale, voice.kind is VoiceKind.CLONED)
+            options = replace(options, cfg_scale=cfg_scale)
             utterance = self._begin(box, options, stored, _source(voice), voice.id)
         try:
             utterance.append(text)
@@ -120,17 +124,20 @@ class LocalSpeechService:
     def open_stream(self, options: UtteranceOptions) -> LiveUtterance | OpeningUtterance[_Known]:
         box = self._choose(options.model, streaming=True)
         by_sentence = not box.bundle.is_streaming
+        cloned = self.voices.resolve(options.voice).kind is VoiceKind.CLONED
+        cfg_scale = box.guidance(options.cfg_scale, cloned)
 
         def fetch() -> _Known:
             return self.voices.prompt(options.voice, box.model.name)
 
         def begin(known: _Known) -> LiveUtterance:
             voice, prompt = known
-            return self._begin(box, options, prompt, _source(voice), voice.id, by_sentence)
+            guided = replace(options, cfg_scale=cfg_scale)
+            return self._begin(box, guided, prompt, _source(voice), voice.id, by_sentence)
 
         if self.voices.at_hand(options.voice, box.model.name):
             return begin(fetch())
-        return OpeningUtterance(box.model, by_sentence, box.bridge.lease(), fetch, begin)
+        return OpeningUtterance(box.model, by_sentence, cfg_scale, box.bridge.lease(), fetch, begin)
 
     def _begin(
         self,

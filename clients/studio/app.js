@@ -44,8 +44,9 @@ class Session {
     this.done = false;
     this.ready = Promise.resolve();
     this.start = {
-      type: "start", cfg_scale: $("cfg").value === "" ? 2 : Number($("cfg").value), speed: Number($("speed").value), normalize: $("normalize").checked,
+      type: "start", speed: Number($("speed").value), normalize: $("normalize").checked,
     };
+    if ($("cfg").value) this.start.cfg_scale = Number($("cfg").value);
     if ($("seed").value) this.start.seed = Number($("seed").value);
     if ($("voice").value) this.start.voice = $("voice").value;
     this.socket.onopen = () => {

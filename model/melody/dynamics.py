@@ -14,9 +14,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from sled_tts.model.melody.envelope import Envelope
+
 Float32 = npt.NDArray[np.float32]
 
-_OVERLAP = 4
+STEPS_A_WINDOW = 4
 _LEAST = 1e-5
 _MOST_DB = 400.0
 # Neighbouring bands and moments count a little: a single loud or quiet one is chance.
@@ -26,10 +28,12 @@ _SMOOTH = (0.25, 0.5, 0.25)
 @dataclass(frozen=True)
 class Dynamics:
     """Of windows of W samples: `levels_db [K, W / 2 + 1]`, in dB as `levels` gives them and rising with K, gain
-    `gains_db [K, W / 2 + 1]`; those between gain what lies between, those beyond as much as the last."""
+    `gains_db [K, W / 2 + 1]`; those between gain what lies between, those beyond as much as the last. `envelope`: what
+    levels gain before that."""
 
     levels_db: Float32 = field(repr=False)
     gains_db: Float32 = field(repr=False)
+    envelope: Envelope | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name, value in (("levels_db", self.levels_db), ("gains_db", self.gains_db)):
@@ -38,10 +42,12 @@ class Dynamics:
             if not np.isfinite(value).all() or np.abs(value).max(initial=0.0) > _MOST_DB:
                 raise ValueError(f"{name} must be finite and within {_MOST_DB:g} dB")
         knots, bands = self.levels_db.shape
-        if knots < 2 or bands < 9 or (bands - 1) % _OVERLAP:
+        if knots < 2 or bands < 9 or (bands - 1) % STEPS_A_WINDOW:
             raise ValueError(f"levels_db must hold two or more rows of W / 2 + 1, W a multiple of 8: {knots, bands}")
         if (np.diff(self.levels_db, axis=0) < 0).any():
             raise ValueError("levels_db must rise in every band")
+        if self.envelope is not None and self.envelope.gains_db.shape[1] != bands:
+            raise ValueError(f"an envelope of {self.envelope.gains_db.shape[1]} bands, and levels of {bands}")
 
     @property
     def window(self) -> int:
@@ -49,6 +55,12 @@ class Dynamics:
 
     def gains(self, loud: Float32) -> Float32:
         """dB for windows of levels `[F, W / 2 + 1]`."""
+        if self.envelope is not None:
+            moved = self.envelope.gains(loud)
+            return moved + self._curves(loud + moved)
+        return self._curves(loud)
+
+    def _curves(self, loud: Float32) -> Float32:
         gained = np.broadcast_to(self.gains_db[0], loud.shape)
         for low, width, step in self._pieces:
             gained = gained + step * np.minimum(np.maximum(loud - low, 0) / width, 1)
@@ -68,7 +80,7 @@ def levels(spectra: npt.NDArray[np.complex64]) -> Float32:
 
 def spectra_of(samples: Float32, window: int) -> npt.NDArray[np.complex64]:
     """Of all whole windows in `samples [N]`, a quarter of a window apart."""
-    step = window // _OVERLAP
+    step = window // STEPS_A_WINDOW
     count = max(0, (len(samples) - window) // step + 1)
     if not count:
         return np.zeros((0, window // 2 + 1), dtype=np.complex64)
@@ -90,15 +102,15 @@ class DynamicsStream:
         self._how, self._hop, window = how, hop, how.window
         # A window less its step, and the next window, by which a gain is smoothed.
         self.delay = math.ceil(window / hop) * hop
-        self._step = window // _OVERLAP
+        self._step = window // STEPS_A_WINDOW
         self._held = window - self._step
         self._early = self._held
-        self._taper = _taper(window) * np.float32(2 / _OVERLAP)
+        self._taper = _taper(window) * np.float32(2 / STEPS_A_WINDOW)
         self._samples = np.zeros(self._held, dtype=np.float32)
         # Windows that wait for the next one's levels, and the levels from the one before them on.
         self._waiting = np.zeros((0, window // 2 + 1), dtype=np.complex64)
         self._levels = np.zeros((0, window // 2 + 1), dtype=np.float32)
-        self._sum = np.zeros((_OVERLAP - 1, self._step), dtype=np.float32)
+        self._sum = np.zeros((STEPS_A_WINDOW - 1, self._step), dtype=np.float32)
         self._done = np.zeros(0, dtype=np.float32)
         self._arrived = self._returned = 0
 
@@ -131,7 +143,7 @@ class DynamicsStream:
         parts = np.fft.irfft(spectra, self._how.window, axis=1).astype(np.float32) * self._taper
         total = np.concatenate([self._sum, np.zeros((count, self._step), dtype=np.float32)])
         # Earlier windows first, so that sums have the same bits in any chunks.
-        for place in reversed(range(_OVERLAP)):
+        for place in reversed(range(STEPS_A_WINDOW)):
             total[place : place + count] += parts[:, place * self._step : (place + 1) * self._step]
         finished, self._sum = total[:count].reshape(-1), total[count:]
         early = min(self._early, len(finished))

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from sled_tts.model.melody.dynamics import Dynamics, DynamicsStream, Float32, levels, smoothed, spectra_of
+from sled_tts.model.melody.envelope import Envelope
 
+WINDOW = 256
 # Percentiles of levels that become those of the recording.
 _SHARES = (2.0, 10.0, 25.0, 50.0, 75.0, 90.0, 97.0, 99.5)
 _LEAST_GAIN_DB, _MOST_GAIN_DB = -20.0, 15.0
@@ -17,24 +19,30 @@ _QUARTER = 2
 _ROUNDS = 3
 
 
-def likened(said: Sequence[Float32], recorded: Float32, window: int = 256) -> Dynamics:
+def likened(said: Sequence[Float32], recorded: Float32, envelope: Envelope | None = None) -> Dynamics:
     """`said`: sounds `[N]` of a voice, `recorded [N]`: its recording, at the same rate and level.
 
     In each band the levels of `said` become distributed as those of `recorded`, in their order: the optimal transport
     of one dimension (in recognition, where it is called histogram equalisation: de la Torre et al. 2005). Nothing gains
-    more than 15 dB or loses more than 20.
+    more than 15 dB or loses more than 20, beside what its `envelope` gains.
     """
-    theirs, wanted = _distributed(said, window), _distributed([recorded], window)
-    found = Dynamics(theirs, np.zeros_like(theirs))
+    loud = sound_levels(said)
+    theirs = _distribution(loud if envelope is None else loud + envelope.gains(loud))
+    wanted = _distribution(sound_levels([recorded]))
+    found = Dynamics(theirs, np.zeros_like(theirs), envelope)
     for _ in range(_ROUNDS):
-        reached = _distributed([DynamicsStream(found, 1).push(wave, final=True) for wave in said], window)
+        reached = _distribution(sound_levels([DynamicsStream(found, 1).push(wave, final=True) for wave in said]))
         gains = np.clip(found.gains_db + wanted - reached, _LEAST_GAIN_DB, _MOST_GAIN_DB)
         gains[:_QUARTER] = np.minimum(gains[:_QUARTER], gains[_QUARTER])
-        found = Dynamics(theirs, gains)
+        found = Dynamics(theirs, gains, envelope)
     return found
 
 
-def _distributed(waves: Sequence[Float32], window: int) -> Float32:
-    """`[K, window / 2 + 1]`."""
-    loud = np.concatenate([smoothed(levels(spectra_of(wave, window))) for wave in waves])
+def sound_levels(waves: Sequence[Float32]) -> Float32:
+    """Levels `[F, WINDOW / 2 + 1]` of the windows of all waves."""
+    return np.concatenate([smoothed(levels(spectra_of(wave, WINDOW))) for wave in waves])
+
+
+def _distribution(loud: Float32) -> Float32:
+    """`[K, WINDOW / 2 + 1]`."""
     return np.asarray(np.percentile(loud, _SHARES, axis=0), dtype=np.float32)

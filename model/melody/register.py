@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ _SPREADS = (0.08, 0.35)
 # Of a normal distribution: from the tenth part to the ninth, in standard deviations.
 _TENTHS = 2.563
 LEAST_VOICED = 20
+_MOST_OFF = 1.25
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ def octaves(track: npt.NDArray[np.floating[Any]], hz: float) -> tuple[npt.NDArra
     voiced = track > 0
     above = np.log2(np.where(voiced, track, hz) / hz)
     return above, voiced & (np.abs(above) < MOST_OCTAVES)
+
+
+def corrected(wanted: Register, said: Register) -> Register:
+    """Where a melody must lie to come out at `wanted`, when what was to lie there has been heard at `said`; by a
+    quarter at most."""
+    return replace(wanted, hz=wanted.hz * min(max(wanted.hz / said.hz, 1 / _MOST_OFF), _MOST_OFF))
 
 
 def measure(track: npt.NDArray[np.floating[Any]]) -> Register:

@@ -69,7 +69,7 @@ class Generate(_Part):
     speed: Literal["slow", "normal", "fast"] | float | None = None
     normalization: str | None = None
     seed: int | None = Field(None, ge=0, lt=2**63)
-    cfg_scale: float = Field(2.0, ge=0.0, le=10.0)
+    cfg_scale: float | None = Field(None, ge=0.0, le=10.0)
 
     @property
     def voice_id(self) -> str:

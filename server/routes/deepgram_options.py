@@ -40,7 +40,7 @@ class SpeakQuery(BaseModel):
     speed: float = Field(1.0, ge=0.25, le=4.0)
     callback: str | None = None
     seed: int | None = Field(None, ge=0, lt=2**63)
-    cfg_scale: float = Field(2.0, ge=0.0, le=10.0)
+    cfg_scale: float | None = Field(None, ge=0.0, le=10.0)
 
     @property
     def stock_voice(self) -> bool:

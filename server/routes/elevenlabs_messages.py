@@ -62,7 +62,7 @@ class Query(_Part):
     auto_mode: bool = False
     apply_text_normalization: Normalization = "auto"
     seed: int | None = Field(None, ge=0, lt=2**63)
-    cfg_scale: float = Field(2.0, ge=0.0, le=10.0)
+    cfg_scale: float | None = Field(None, ge=0.0, le=10.0)
 
 
 class VoiceSettings(_Part):
@@ -111,7 +111,7 @@ class SpeechRequest(_Voiced):
     model_id: str | None = None
     apply_text_normalization: Normalization | None = "auto"
     seed: int | None = Field(None, ge=0, lt=2**63)
-    cfg_scale: float = Field(2.0, ge=0.0, le=10.0)
+    cfg_scale: float | None = Field(None, ge=0.0, le=10.0)
 
 
 def parse_query(query: Mapping[str, str]) -> Query:

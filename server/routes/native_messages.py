@@ -23,7 +23,7 @@ class Start(_Message):
     model: str | None = None
     voice: str | None = None
     seed: int | None = Field(None, ge=0, lt=2**63)
-    cfg_scale: float = Field(2.0, ge=0.0, le=10.0)
+    cfg_scale: float | None = Field(None, ge=0.0, le=10.0)
     n: int | None = Field(None, ge=1, le=2048)
     m: int | None = Field(None, ge=1, le=2048)
     max_seconds: float | None = Field(None, gt=0, le=600)

@@ -156,7 +156,7 @@ class Speaker:
             "n": self.start.n or model.n,
             "m": self.start.m or model.m,
             "seed": self.seed,
-            "cfg_scale": self.start.cfg_scale,
+            "cfg_scale": self.utterance.cfg_scale,
             "speed": self.start.speed,
             "synthetic": True,
         }

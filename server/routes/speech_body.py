@@ -38,7 +38,9 @@ class SpeechBody(BaseModel):
     )
     instructions: str | None = Field(None, description="Accepted without effect; a warning header says so.")
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(None, description="Same text and seed, same audio.")
-    cfg_scale: float = Field(2.0, ge=0.0, le=10.0, description="Classifier-free guidance.")
+    cfg_scale: float | None = Field(
+        None, ge=0.0, le=10.0, description="Classifier-free guidance; by default the model's."
+    )
     max_seconds: float | None = Field(
         None, gt=0, le=600, description="Bound on the audio; by default it follows the text."
     )

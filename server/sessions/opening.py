@@ -26,12 +26,14 @@ class OpeningUtterance(Generic[Voice]):
         self,
         model: LoadedModel,
         by_sentence: bool,
+        cfg_scale: float,
         lease: Lease,
         fetch: Callable[[], Voice],
         begin: Callable[[Voice], LiveUtterance],
     ) -> None:
         self.model = model
         self.by_sentence = by_sentence
+        self.cfg_scale = cfg_scale
         self._lease = lease
         self._fetch = fetch
         self._begin = begin

@@ -44,6 +44,10 @@ class LiveUtterance:
         self._changed = asyncio.Event()
 
     @property
+    def cfg_scale(self) -> float:
+        return self._machine.voice.cfg_scale
+
+    @property
     def segment(self) -> int | None:
         """The index of the segment that the events heard last belong to; None when it has ended."""
         return None if self._machine.active is None else self._machine.active.index

@@ -32,13 +32,16 @@ class VoicePrompt:
     def calibrated(self, calibration: Calibration) -> VoicePrompt:
         """With as much of the recording, which this is the whole of, as `calibration` is for. ValueError when it is for
         a longer one."""
-        opening = calibration.opening
+        opening, register = calibration.opening, self.register
+        if register is not None and calibration.hz is not None:
+            register = replace(register, hz=calibration.hz)
+        whole = replace(self, calibration=calibration, register=register)
         if opening is None:
-            return replace(self, calibration=calibration)
+            return whole
         if opening.frames > len(self.latents) or opening.letters > len(self.text):
             raise ValueError(f"a calibration for {opening}, and {len(self.latents)} frames, {len(self.text)} letters")
         text, latents = self.text[: opening.letters], self.latents[: opening.frames]
-        return replace(self, text=text, latents=np.ascontiguousarray(latents), calibration=calibration)
+        return replace(whole, text=text, latents=np.ascontiguousarray(latents))
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ import torch
 from sled_tts.model.calibration import LEAST_FRAMES, Calibration, Opening, match, voiced_frames
 from sled_tts.model.checkpoint import BUILT_IN, ModelBundle, load_bundle
 from sled_tts.model.errors import ModelError
+from sled_tts.model.imitating import Recorded, calibrate
 from sled_tts.model.melody.dynamics import Dynamics
+from sled_tts.model.melody.envelope import Envelope
+from sled_tts.model.melody.likening import sound_levels
 from sled_tts.model.quantization import Precision
-from sled_tts.model.references import Recorded, calibrate
 from sled_tts.model.speaking import sound_of
 
 
@@ -85,27 +87,38 @@ def curves(step: float = -2.0) -> Dynamics:
     return Dynamics(loud, np.full_like(loud, step))
 
 
+def reshaping() -> Dynamics:
+    return replace(curves(), envelope=Envelope(np.arange(68, dtype=np.float32).reshape(4, 17)))
+
+
 @pytest.mark.parametrize("opening", [None, Opening(140, 23)])
-@pytest.mark.parametrize("dynamics", [None, curves()])
-def test_a_calibration_travels_as_arrays_and_is_checked(dynamics: Dynamics | None, opening: Opening | None) -> None:
-    found = replace(match(drawn(400, 0.0, 1.0, 0), drawn(400, 1.0, 1.0, 1)), dynamics=dynamics, opening=opening)
+@pytest.mark.parametrize(("dynamics", "hz"), [(None, None), (curves(), 200.0), (reshaping(), 101.5)])
+def test_a_calibration_travels_as_arrays_and_is_checked(
+    dynamics: Dynamics | None, hz: float | None, opening: Opening | None
+) -> None:
+    found = match(drawn(400, 0.0, 1.0, 0), drawn(400, 1.0, 1.0, 1))
+    found = replace(found, dynamics=dynamics, opening=opening, hz=hz)
     kept = found.arrays()
     assert all(value.ndim == 2 for value in kept.values())
     again = Calibration.of(kept)
     assert np.array_equal(again.stacked(), found.stacked())
     assert (again.dynamics is None) == (dynamics is None)
-    assert again.opening == opening
+    assert (again.opening, again.hz) == (opening, hz)
     assert all(np.array_equal(value, kept[name]) for name, value in again.arrays().items())
     fine = np.ones(3, np.float32)
     for values in (np.ones((4, 4), "f4"), np.ones((2, 4), "f4"), np.ones(4, "f4"), np.full((5, 4), np.nan, "f4")):
         with pytest.raises(ValueError, match="calibration"):
             Calibration.of(kept | {"correction": values})
-    for wrong, why in (({"levels_db": np.ones((2, 17), "f4")}, "both"), ({}, "calibration")):
+    lone = {"envelope_db": np.ones((2, 17), "f4")}
+    for wrong, why in (({"levels_db": np.ones((2, 17), "f4")}, "both"), (lone, "both"), ({}, "calibration")):
         with pytest.raises(ValueError, match=why):
             Calibration.of(({} if not wrong else {"correction": kept["correction"]}) | wrong)
     for odd in ([[1.5, 2.0]], [[1.0]], [[0.0, 4.0]], [[np.nan, 4.0]]):
         with pytest.raises(ValueError, match="opening"):
             Calibration.of(kept | {"opening": np.array(odd, np.float32)})
+    for odd in ([[150.0, 2.0]], [[5.0]], [[np.nan]]):
+        with pytest.raises(ValueError, match="hz of a calibration"):
+            Calibration.of(kept | {"hz": np.array(odd, np.float32)})
     with pytest.raises(ValueError, match="turn of a calibration"):
         Calibration(np.ones((3, 4), np.float32), fine)
     with pytest.raises(ValueError, match=r"turn of a calibration.*float64"):
@@ -119,62 +132,93 @@ def recorded_of(bundle: ModelBundle, latents: np.ndarray, **changes: Any) -> Rec
     return replace(Recorded(latents, voice.text, wave, voice.register), **changes)
 
 
-def test_the_built_in_voice_is_listened_to_and_brought_nearer_to_another_one() -> None:
+@pytest.fixture(scope="module")
+def bundle() -> ModelBundle:
+    return load_bundle(BUILT_IN)
+
+
+@pytest.fixture(scope="module")
+def given(bundle: ModelBundle) -> Recorded:
+    """As if the built-in voice had been recorded with the latents that its prompt has."""
+    return recorded_of(bundle, bundle.extras.voices[0].latents.float().numpy())
+
+
+@pytest.fixture(scope="module")
+def found(bundle: ModelBundle, given: Recorded) -> Calibration:
+    return calibrate(bundle, given)
+
+
+def test_the_built_in_voice_is_listened_to_and_brought_nearer_to_another_one(
+    bundle: ModelBundle, given: Recorded, found: Calibration
+) -> None:
     """As if a voice had been recorded whose latents lie beside those that the network writes after it."""
-    bundle = load_bundle(BUILT_IN)
-    voice = bundle.extras.voices[0]
-    given = voice.latents.float().numpy()
-    found = calibrate(bundle, recorded_of(bundle, given))
     dimension = bundle.codec.config.dimension
     assert found.turn.shape == (dimension, dimension)
-    assert np.array_equal(found.stacked(), calibrate(bundle, recorded_of(bundle, given)).stacked())
+    again = calibrate(bundle, given)
+    assert all(np.array_equal(value, again.arrays()[name]) for name, value in found.arrays().items())
     # The same speech, each latent moved: so far must it be moved back.
-    moved = calibrate(bundle, recorded_of(bundle, given + np.float32(0.02)))
+    moved = calibrate(bundle, recorded_of(bundle, given.latents + np.float32(0.02), register=None))
     assert float(np.mean(moved.shift - found.shift)) > 0
 
 
-def test_the_loudness_of_a_recording_is_imitated_where_there_is_a_melody() -> None:
+def test_the_loudness_of_a_recording_is_imitated_where_there_is_a_melody(
+    bundle: ModelBundle, given: Recorded, found: Calibration
+) -> None:
     """The same recording with less treble, then without a pitch, then for a checkpoint without a melody."""
-    bundle = load_bundle(BUILT_IN)
-    given = recorded_of(bundle, bundle.extras.voices[0].latents.float().numpy())
     spectrum = np.fft.rfft(given.wave)
     spectrum[len(spectrum) // 2 :] *= 0.25
     dull = replace(given, wave=np.fft.irfft(spectrum, len(given.wave)).astype(np.float32))
-    as_it_is, duller = calibrate(bundle, given).dynamics, calibrate(bundle, dull).dynamics
+    as_it_is, duller = found.dynamics, calibrate(bundle, dull).dynamics
     assert as_it_is is not None
     assert duller is not None
-    change = (duller.gains_db - as_it_is.gains_db)[4]
+    loud = sound_levels([given.wave])
+    change = np.median(duller.gains(loud) - as_it_is.gains(loud), axis=0)
     # The whole becomes a little louder, since a recording is brought to one level.
     np.testing.assert_allclose(change[70:120], -12.0, atol=1.5)
     np.testing.assert_allclose(change[2:58], 0.0, atol=1.5)
-    assert calibrate(bundle, replace(given, register=None)).dynamics is None
-    assert calibrate(bundle.without_melody(), given).dynamics is None
+    for plain in (calibrate(bundle, replace(given, register=None)), calibrate(bundle.without_melody(), given)):
+        assert (plain.dynamics, plain.hz) == (None, None)
 
 
-def test_a_network_in_half_precision_is_listened_to_as_well() -> None:
+def test_pitch_and_resonances_of_a_recording_are_imitated_where_there_is_a_melody(
+    bundle: ModelBundle, given: Recorded, found: Calibration
+) -> None:
+    """The same recording, and it played a tenth faster, which moves both up; but the network is told of neither."""
+    places = np.arange(0, len(given.wave) - 1, 1.1)
+    fast = np.interp(places, np.arange(len(given.wave)), given.wave).astype(np.float32)
+    assert given.register is not None
+    higher = calibrate(bundle, replace(given, wave=fast, register=replace(given.register, hz=1.1 * given.register.hz)))
+    assert found.hz is not None
+    assert higher.hz == pytest.approx(1.1 * found.hz, rel=0.03)
+    peak = np.zeros((1, 129), np.float32) - 40
+    peak[0, 28:33] += 20
+    moved = []
+    for one in (higher, found):
+        assert one.dynamics is not None
+        assert one.dynamics.envelope is not None
+        moved.append(one.dynamics.envelope.gains(peak)[0])
+    up = moved[0] - moved[1]
+    assert up[33:37].mean() > up[24:28].mean() + 2, "a resonance at 1.9 kHz goes up"
+
+
+def test_a_network_in_half_precision_is_listened_to_as_well(given: Recorded, found: Calibration) -> None:
     """As on a GPU, where a prompt comes in another precision and from another device."""
-    bundle, half = load_bundle(BUILT_IN), load_bundle(BUILT_IN, dtype=torch.bfloat16)
-    voice = bundle.extras.voices[0]
-    given = voice.latents.float().numpy()
-    exact, found = calibrate(bundle, recorded_of(bundle, given)), calibrate(half, recorded_of(half, given))
-    assert found.turn.dtype == np.float32
-    np.testing.assert_allclose(found.turn, exact.turn, atol=0.3)
+    half = calibrate(load_bundle(BUILT_IN, dtype=torch.bfloat16), given)
+    assert half.turn.dtype == np.float32
+    assert half.dynamics is not None
+    np.testing.assert_allclose(half.turn, found.turn, atol=0.3)
 
 
-def test_a_packed_network_without_its_first_weights_is_listened_to_as_well() -> None:
+def test_a_packed_network_without_its_first_weights_is_listened_to_as_well(given: Recorded, found: Calibration) -> None:
     """As the server holds it."""
     bundle = load_bundle(BUILT_IN)
-    voice = bundle.extras.voices[0]
-    given = voice.latents.float().numpy()
-    exact = calibrate(bundle, recorded_of(bundle, given))
     bundle.sled.prepare_for_inference(Precision.FP32)
     bundle.sled.release_weights()
-    found = calibrate(bundle, recorded_of(bundle, given))
-    np.testing.assert_allclose(found.stacked(), exact.stacked(), atol=1e-3)
+    packed = calibrate(bundle, replace(given, register=None))
+    np.testing.assert_allclose(packed.stacked(), found.stacked(), atol=1e-3)
 
 
-def test_a_recording_that_fills_all_positions_leaves_no_room_to_listen() -> None:
-    bundle = load_bundle(BUILT_IN)
+def test_a_recording_that_fills_all_positions_leaves_no_room_to_listen(bundle: ModelBundle) -> None:
     bundle = replace(bundle, extras=replace(bundle.extras, max_prompt_s=None))
     voice = bundle.extras.voices[0]
     long = np.tile(voice.latents.float().numpy(), (9, 1))

@@ -145,6 +145,8 @@ def test_pickles_are_never_read(folder: Path) -> None:
         ("config.json", {"vocab_size": 280}, "vocabulary|embed_tokens"),
         ("sled_tts.json", {"latent_meen": 3}, "latent_meen"),
         ("sled_tts.json", {"latent_std": 0.0}, "latent_std"),
+        ("sled_tts.json", {"cloned_cfg_scale": 10.5}, "cloned_cfg_scale"),
+        ("sled_tts.json", {"cloned_cfg_scale": -0.1}, "cloned_cfg_scale"),
         ("sled_tts.json", {"codec": "elsewhere"}, "elsewhere"),
         ("codec/config.json", {"dimension": 12}, "codec"),
     ],

@@ -15,7 +15,7 @@ from sled_tts.model.checkpoint import BUILT_IN, load_bundle
 from sled_tts.model.errors import CheckpointError, ModelError
 from sled_tts.model.melody.contour import ContourNet, ContourStream, ContourWeights
 from sled_tts.model.melody.melody import Melody, load_contour, read_melody, write_melody
-from sled_tts.model.melody.register import Register, measure, nearest_pitch, octaves
+from sled_tts.model.melody.register import Register, corrected, measure, nearest_pitch, octaves
 from sled_tts.model.melody.shifting import RATIOS, PitchShifter
 from sled_tts.model.speaking import lines_in, speak_lines
 
@@ -170,6 +170,13 @@ def test_frames_that_nobody_hears_pass_at_once_and_as_they_are() -> None:
     assert [len(part) // HOP for part in parts] == [4, 6 + 20 - 1]
     parts.append(live.push(wave[30 * HOP :], latents[30:], True))
     assert np.array_equal(np.concatenate(parts), np.concatenate([wave[: 10 * HOP], whole]))
+
+
+@pytest.mark.parametrize(("said_hz", "hz"), [(163.0, 174.0 * 174 / 163), (174.0, 174.0), (90.0, 217.5), (300.0, 139.2)])
+def test_a_register_is_corrected_by_what_is_heard_and_by_a_quarter_at_most(said_hz: float, hz: float) -> None:
+    found = corrected(Register(174.0, 0.35, 150.0), Register(said_hz, 0.2))
+    assert found.hz == pytest.approx(hz)
+    assert (found.spread, found.locked_hz) == (0.35, 150.0)
 
 
 def test_registers_are_measured_in_spite_of_octave_errors() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from sled_tts.model.calibration import Opening
 from sled_tts.model.checkpoint import BUILT_IN, ModelBundle, load_bundle
+from sled_tts.model.imitating import Recorded, calibrate
 from sled_tts.model.opening import find_opening
-from sled_tts.model.references import Recorded, as_known, calibrate, encode_recording
+from sled_tts.model.references import as_known, encode_recording
 from sled_tts.model.speaking import lines_in, speak_lines
 from sled_tts.model.time_warping import Float32
 
@@ -39,7 +40,7 @@ def read(bundle: ModelBundle, *parts: str | float) -> tuple[Float32, list[float]
 
 
 def opening(bundle: ModelBundle, wave: Float32, text: str) -> Opening | None:
-    return find_opening(bundle, wave, np.zeros((len(wave), 1), np.float32), text, 2.0)
+    return find_opening(bundle, wave, np.zeros((len(wave), 1), np.float32), text)
 
 
 def test_a_reading_is_cut_in_the_pause_between_two_sentences(bundle: ModelBundle) -> None:

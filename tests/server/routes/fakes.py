@@ -47,6 +47,7 @@ class SineUtterance:
     def __init__(self, service: SineService, options: UtteranceOptions) -> None:
         self.model = MODEL
         self.by_sentence = False
+        self.cfg_scale = 2.0 if options.cfg_scale is None else options.cfg_scale
         self.options = options
         self.cancelled = False
         self._service = service

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from sled_tts.model.calibration import Calibration, Opening
 from sled_tts.model.errors import ModelError
 from sled_tts.model.melody.dynamics import Dynamics
+from sled_tts.model.melody.register import Register
 from sled_tts.server.engine.request import Float32
 from sled_tts.server.errors import (
     ConflictError,
@@ -186,6 +187,16 @@ def test_a_network_goes_on_from_the_part_of_a_recording_that_its_calibration_nam
         assert (whole.text, len(whole.latents)) == (SAID, 5)
         assert (part.text, part.latents.tolist()) == (SAID[:4], whole.latents[:3].tolist())
     assert (one.listened, other.listened) == (1, 1)
+
+
+@pytest.mark.parametrize("opening", [None, Opening(3, 4)])
+def test_the_melody_lies_where_a_calibration_has_it(opening: Opening | None) -> None:
+    turn, shift = np.eye(2, dtype=np.float32), np.zeros(2, np.float32)
+    prompt = VoicePrompt(SAID, np.zeros((5, 2), np.float32), register=Register(174.0, 0.3, 150.0))
+    lower = prompt.calibrated(Calibration(turn, shift, opening=opening, hz=160.5))
+    assert lower.register == Register(160.5, 0.3, 150.0)
+    assert prompt.calibrated(Calibration(turn, shift, opening=opening)).register == prompt.register
+    assert replace(prompt, register=None).calibrated(Calibration(turn, shift, hz=160.5)).register is None
 
 
 @pytest.mark.parametrize("opening", [Opening(6, 4), Opening(3, len(SAID) + 1)])

@@ -1,0 +1,113 @@
+"""What a network makes of a voice that it imitates, listened to: how it is brought nearer to the recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from sled_tts.model.bundle import ModelBundle
+from sled_tts.model.calibration import Calibration, Float32, match, voiced_frames
+from sled_tts.model.melody.envelope import Envelope
+from sled_tts.model.melody.likening import likened
+from sled_tts.model.melody.register import Register, corrected
+from sled_tts.model.melody.reshaping import reshaped
+from sled_tts.model.opening import find_opening
+from sled_tts.model.paired import paired_levels
+from sled_tts.model.reciting import pieces
+from sled_tts.model.references import at_level, register_of
+from sled_tts.model.speaking import Line, sound_of, speak_lines
+
+# Every sound of English comes several times.
+_SENTENCES = (
+    "Bright yellow leaves were falling on the garden path.",
+    "She thought the voyage would take about five months.",
+    "Keep the old brown shoes beside the kitchen door.",
+    "Nobody could measure how much water was left.",
+    "The young judge asked him why he had just arrived.",
+    "Our neighbour's dog chases birds for pure joy.",
+    "A huge crowd watched the ship leave the harbour.",
+    "Please pass the sugar and the fresh white cheese.",
+    "He found both of these coins under the floor.",
+    "Few people travel so far north in such weather.",
+    "My father usually bought good apples on Thursday.",
+    "The thin boy laughed, then ran across the wide road.",
+)
+
+_BATCH = 16
+# The transcript is recited in pieces of so many words, each time with other borders, which a network says differently.
+_PIECE = 4
+_FIRST = (1, 3)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A voice as somebody gave it: `latents [S, D]`, the codec's, of a recording that says `text`; its samples
+    `wave [N]` at the codec's rate, and where its pitch lies, without which only latents are compared."""
+
+    latents: Float32
+    text: str
+    wave: Float32
+    register: Register | None = None
+
+
+@torch.inference_mode()
+def calibrate(bundle: ModelBundle, given: Recorded) -> Calibration:
+    """Listen to what the network makes of a voice, and return what brings it nearer; the same for the same voice.
+
+    Blocking: some sentences are spoken, about 33 seconds of speech, and the transcript of the recording several times.
+    ModelError when too little is said to tell, or when the recording leaves no room for a sentence.
+    """
+    recorded = given.latents
+    opening = find_opening(bundle, given.wave, recorded, given.text)
+    frames, letters = (len(recorded), len(given.text)) if opening is None else (opening.frames, opening.letters)
+    imitation = _Imitation(bundle, recorded[:frames], given.text[:letters])
+    said = imitation.say(_SENTENCES)
+    voiced = [voiced_frames(latents, wave) for latents, wave in said]
+    heard = sound_of(bundle, torch.from_numpy(recorded), None)
+    found = match(np.concatenate([recorded[:0], *voiced]), voiced_frames(recorded, heard))
+    found = replace(found, opening=opening)
+    if bundle.extras.melody is None or given.register is None:
+        return found
+    speech = [latents for latents, _ in said]
+    heard_at = register_of(bundle, np.concatenate(imitation.sounds(speech, found, given.register)))
+    register = given.register if heard_at is None else corrected(given.register, heard_at)
+    wave, words = at_level(bundle, given.wave), len(given.text.split())
+    recitals = [imitation.say(pieces(given.text, range(first, words, _PIECE))) for first in _FIRST]
+    recited = [imitation.sounds([latents for latents, _ in recital], found, register) for recital in recitals]
+    envelope = _envelope(recited, wave, bundle.codec.config.sampling_rate)
+    dynamics = likened(imitation.sounds(speech, found, register), wave, envelope)
+    return replace(found, hz=register.hz, dynamics=dynamics)
+
+
+@dataclass(frozen=True)
+class _Imitation:
+    """`bundle` going on from `prompt [S, D]`, the codec's latents, which say `told`."""
+
+    bundle: ModelBundle
+    prompt: Float32 = field(repr=False)
+    told: str
+
+    def say(self, texts: Sequence[str]) -> list[tuple[Float32, Float32]]:
+        """What it says of each of `texts`: the codec's latents `[S, D]`, and how they sound at one pitch; without those
+        of which it says nothing."""
+        prompt, extras = self.bundle.normalise(torch.from_numpy(self.prompt)), self.bundle.extras
+        lines = [Line(text, prompt, self.told) for text in texts]
+        said = speak_lines(self.bundle, lines, cfg_scale=extras.cloned_cfg_scale, seed=0, batch=_BATCH)
+        return [(self.bundle.denormalise(one.latents).numpy(), one.wave) for one in said if len(one.latents)]
+
+    def sounds(self, written: Sequence[Float32], found: Calibration, register: Register) -> list[Float32]:
+        """How they sound once they are calibrated, without the checkpoint's expansion."""
+        plain = self.bundle.without_expansion()
+        return [sound_of(plain, torch.from_numpy(part @ found.turn.T + found.shift), register) for part in written]
+
+
+def _envelope(recitals: Sequence[Sequence[Float32]], wave: Float32, rate: int) -> Envelope | None:
+    """None where too little corresponds to tell."""
+    try:
+        said, recorded = zip(*(paired_levels(recital, wave, rate) for recital in recitals), strict=True)
+        return reshaped(np.concatenate(said), np.concatenate(recorded))
+    except ValueError:
+        return None
