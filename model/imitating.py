@@ -10,6 +10,7 @@ import torch
 
 from sled_tts.model.bundle import ModelBundle
 from sled_tts.model.calibration import Calibration, Float32, match, voiced_frames
+from sled_tts.model.errors import ModelError
 from sled_tts.model.melody.envelope import Envelope
 from sled_tts.model.melody.likening import likened
 from sled_tts.model.melody.register import Register, corrected
@@ -72,12 +73,9 @@ def calibrate(bundle: ModelBundle, given: Recorded) -> Calibration:
     if bundle.extras.melody is None or given.register is None:
         return found
     speech = [latents for latents, _ in said]
-    heard_at = register_of(bundle, np.concatenate(imitation.sounds(speech, found, given.register)))
-    register = given.register if heard_at is None else corrected(given.register, heard_at)
-    wave, words = at_level(bundle, given.wave), len(given.text.split())
-    recitals = [imitation.say(pieces(given.text, range(first, words, _PIECE))) for first in _FIRST]
-    recited = [imitation.sounds([latents for latents, _ in recital], found, register) for recital in recitals]
-    envelope = _envelope(recited, wave, bundle.codec.config.sampling_rate)
+    register = _placed(bundle, given.register, imitation.sounds(speech, found, given.register))
+    wave = at_level(bundle, given.wave)
+    envelope = _envelope(imitation, given.text, wave, found, register)
     dynamics = likened(imitation.sounds(speech, found, register), wave, envelope)
     return replace(found, hz=register.hz, dynamics=dynamics)
 
@@ -104,10 +102,27 @@ class _Imitation:
         return [sound_of(plain, torch.from_numpy(part @ found.turn.T + found.shift), register) for part in written]
 
 
-def _envelope(recitals: Sequence[Sequence[Float32]], wave: Float32, rate: int) -> Envelope | None:
-    """None where too little corresponds to tell."""
+def _placed(bundle: ModelBundle, wanted: Register, sounds: Sequence[Float32]) -> Register:
+    """Where the melody must lie; where it was to lie when nothing voiced is heard."""
     try:
-        said, recorded = zip(*(paired_levels(recital, wave, rate) for recital in recitals), strict=True)
-        return reshaped(np.concatenate(said), np.concatenate(recorded))
-    except ValueError:
+        heard = register_of(bundle, np.concatenate(sounds))
+    except ModelError:
+        return wanted
+    return wanted if heard is None else corrected(wanted, heard)
+
+
+def _envelope(
+    imitation: _Imitation, text: str, wave: Float32, found: Calibration, register: Register
+) -> Envelope | None:
+    """From the transcript `text` of `wave [N]`, recited. None where too little corresponds to tell, and for words that
+    are too long to be said."""
+    pairs = list[tuple[Float32, Float32]]()
+    try:
+        for first in _FIRST:
+            recital = imitation.say(pieces(text, range(first, len(text.split()), _PIECE)))
+            said = imitation.sounds([latents for latents, _ in recital], found, register)
+            pairs.append(paired_levels(said, wave, imitation.bundle.codec.config.sampling_rate))
+        said_levels, recorded_levels = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        return reshaped(said_levels, recorded_levels)
+    except (ValueError, ModelError):
         return None

@@ -14,7 +14,7 @@ from sled_tts.model.checkpoint import BUILT_IN, ModelBundle, load_bundle
 from sled_tts.model.errors import ModelError
 from sled_tts.model.imitating import Recorded, calibrate
 from sled_tts.model.melody.dynamics import Dynamics
-from sled_tts.model.melody.envelope import Envelope
+from sled_tts.model.melody.envelope import Envelope, into_cepstrum
 from sled_tts.model.melody.likening import sound_levels
 from sled_tts.model.quantization import Precision
 from sled_tts.model.speaking import sound_of
@@ -190,15 +190,24 @@ def test_pitch_and_resonances_of_a_recording_are_imitated_where_there_is_a_melod
     higher = calibrate(bundle, replace(given, wave=fast, register=replace(given.register, hz=1.1 * given.register.hz)))
     assert found.hz is not None
     assert higher.hz == pytest.approx(1.1 * found.hz, rel=0.03)
-    peak = np.zeros((1, 129), np.float32) - 40
-    peak[0, 28:33] += 20
+    peak = np.zeros(129)
+    peak[28:33] = 20.0
     moved = []
     for one in (higher, found):
         assert one.dynamics is not None
         assert one.dynamics.envelope is not None
-        moved.append(one.dynamics.envelope.gains(peak)[0])
+        rows = one.dynamics.envelope.gains_db[:-1]
+        moved.append(into_cepstrum(129, len(rows)) @ peak @ rows)
     up = moved[0] - moved[1]
     assert up[33:37].mean() > up[24:28].mean() + 2, "a resonance at 1.9 kHz goes up"
+
+
+def test_a_transcript_that_cannot_be_recited_costs_the_resonances_alone(bundle: ModelBundle, given: Recorded) -> None:
+    """A word for which there is room once, before what is said, but not twice."""
+    endless = calibrate(bundle, replace(given, text="a" * 450))
+    assert endless.dynamics is not None
+    assert endless.dynamics.envelope is None
+    assert endless.hz is not None
 
 
 def test_a_network_in_half_precision_is_listened_to_as_well(given: Recorded, found: Calibration) -> None:

@@ -53,9 +53,9 @@ def test_a_window_gains_the_same_bits_in_any_company(seed: int, windows: int, da
 def test_curves_are_read_off_what_the_envelope_has_moved() -> None:
     steps = np.repeat(np.array([[-50.0], [0.0]], np.float32), BANDS, axis=1)
     rows = np.zeros((2, BANDS), np.float32)
-    rows[1] = 10.0
+    rows[1] = 3.0
     how = Dynamics(steps, np.repeat(np.array([[0.0], [5.0]], np.float32), BANDS, axis=1), Envelope(rows))
-    assert how.gains(np.full((1, BANDS), -35.0, np.float32))[0, 7] == pytest.approx(10.0 + 2.5)
+    assert how.gains(np.full((1, BANDS), -35.0, np.float32))[0, 7] == pytest.approx(3.0 + 1.8)
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def test_resonances_move_to_where_the_recording_has_them(stretch: float) -> None
     """Also of what was not said when it was found."""
     found = reshaped(vowels(1.0), vowels(stretch))
     said, wanted = vowels(1.0, seed=7), vowels(stretch, seed=7)
-    before, after = (np.abs(loud - wanted)[:, 4:100].mean() for loud in (said, said + found.gains(said)))
-    assert after < 0.5 * before
+    missing, gained = ((loud - loud.mean())[:, 4:60] for loud in (wanted - said, found.gains(said)))
+    assert np.corrcoef(missing.ravel(), gained.ravel())[0, 1] > 0.7
 
 
 def test_who_says_it_as_it_was_recorded_is_left_alone() -> None:
