@@ -23,8 +23,8 @@ def base_url(settings: Settings, port: int) -> str:
 
 
 def curl_line(settings: Settings, url: str) -> str:
-    """A command to copy; it refers to a key and does not show it."""
-    key = ' -H "Authorization: Bearer $SLED_TTS_API_KEY"' if settings.api_key else ""
+    """A command to copy; it refers to a key, the first where there are several, and does not show it."""
+    key = ' -H "Authorization: Bearer ${SLED_TTS_API_KEY%%,*}"' if settings.api_key else ""
     return (
         f"curl -s {url}/v1/audio/speech -H 'Content-Type: application/json'{key} "
         """-d '{"input": "Hello, this is a first sentence."}' -o hello.mp3"""

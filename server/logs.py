@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from typing import Any, TextIO
@@ -51,9 +52,13 @@ def configure_logging(level: str, *, json: bool, stream: TextIO | None = None) -
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """uvicorn says this of every WebSocket that was refused with an HTTP answer, as ours are; but a wrong key, say, is
-    no error of the server's."""
-    return record.msg != "ASGI callable returned without completing handshake."
+    """uvicorn calls two things errors that are none of the server's: a WebSocket refused with an HTTP answer, as ours
+    are (a wrong key, say), and what a second interrupt cut off, whose traceback may be the message itself."""
+    if record.msg == "ASGI callable returned without completing handshake.":
+        return False
+    if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
+        return False
+    return not record.getMessage().rstrip().endswith("asyncio.exceptions.CancelledError")
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -61,3 +62,17 @@ async def test_a_refused_handshake_is_no_error_of_the_server(log_file: io.String
         assert refused.value.response.status_code == 401
         await asyncio.sleep(0.1)
     assert "[error" not in log_file.getvalue()
+
+
+def test_what_a_second_interrupt_cuts_off_is_no_error_and_what_fails_is(log_file: io.StringIO) -> None:
+    configure_logging("info", json=False, stream=log_file)
+    errors = logging.getLogger("uvicorn.error")
+    for error in (asyncio.CancelledError(), RuntimeError("broken")):
+        try:
+            raise error
+        except BaseException as raised:
+            errors.error("Exception in ASGI application", exc_info=raised)
+            errors.error(traceback.format_exc())
+    told = log_file.getvalue()
+    assert "CancelledError" not in told
+    assert told.count("RuntimeError: broken") == 2

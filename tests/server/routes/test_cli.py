@@ -16,8 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sled_tts.server.announce import voice_line
+from sled_tts.server.announce import curl_line, voice_line
 from sled_tts.server.service import Voice, VoiceKind
+from sled_tts.server.settings import Settings
 
 _COMMAND = (
     "import typer; from sled_tts.server import cli; app = typer.Typer(); "
@@ -142,3 +143,13 @@ def test_the_voices_are_named_up_to_a_few() -> None:
     assert voice_line(built_in("kim")) == "kim"
     assert voice_line([*built_in("kim", "lee"), cloned]) == "kim, lee (default: kim) and 1 cloned"
     assert voice_line(built_in(*"abcdefghij")) == "a, b, c, d, e, f, g, h and 2 more (default: a)"
+
+
+@pytest.mark.parametrize(("keys", "sent"), [("", None), ("one", "one"), ("one,two", "one"), ("one, two", "one")])
+def test_the_line_to_copy_sends_one_key_and_shows_none(keys: str, sent: str | None) -> None:
+    line = curl_line(Settings(api_key=keys), "http://127.0.0.1:8000")  # type: ignore[arg-type]
+    assert "one" not in line
+    script = f"curl() {{ printf '%s\\n' \"$@\"; }}; {line}"
+    run = subprocess.run(["bash", "-c", script], env={"SLED_TTS_API_KEY": keys}, capture_output=True, text=True)
+    said = [argument for argument in run.stdout.splitlines() if "Bearer" in argument]
+    assert said == ([f"Authorization: Bearer {sent}"] if sent else [])
