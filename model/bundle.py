@@ -35,6 +35,7 @@ _EXTRA_KEYS = {
     "quantised",
     "noise_scale",
     "pitches_hz",
+    "reference_pitch_hz",
     "alignment",
     "melody",
     "voices",
@@ -54,7 +55,8 @@ class ModelExtras:
     unless a request says otherwise. `speech_unit_s`: its pace, for word timings (`bench/timings.py` prints it).
     `voices`: the first is the default.
     `noise_scale`: what its samples' noise is multiplied with; below 1 is steadier and less varied. `pitches_hz`: it
-    knows speech at these constant pitches only, so recordings are re-spoken at the nearest (`model.pitch`).
+    knows speech at these constant pitches only, so recordings are re-spoken at the nearest (`model.pitch`), or all at
+    the one that it knows best, `reference_pitch_hz`.
     `speech_level`: the RMS all speech in training had, 0 for any. `quantised`: the network was trained on sums of
     codes, as the published ones, not on what the encoder gives.
     `alignment`: the heads that follow the text, None when nobody has looked for them. `melody`: the pitch that its
@@ -74,6 +76,7 @@ class ModelExtras:
     speech_unit_s: float = 0.04
     noise_scale: float = 1.0
     pitches_hz: tuple[float, ...] = ()
+    reference_pitch_hz: float | None = None
     speech_level: float = 0.0
     quantised: bool = True
     alignment: AlignmentHeads | None = None
@@ -98,6 +101,12 @@ class ModelExtras:
         if not bool((std > 0).all()):
             raise CheckpointError("sled_tts.json: latent_std must be positive", param="latent_std")
         pitches_hz = tuple(float(hz) for hz in data.get("pitches_hz", ()))
+        reference_hz = None if (given := data.get("reference_pitch_hz")) is None else float(given)
+        if reference_hz is not None and reference_hz not in pitches_hz:
+            raise CheckpointError(
+                f"sled_tts.json: reference_pitch_hz must be one of pitches_hz, got {reference_hz:g}",
+                param="reference_pitch_hz",
+            )
         max_prompt_s = None if (given := data.get("max_prompt_s")) is None else float(given)
         if max_prompt_s is not None and not max_prompt_s > 0:
             raise CheckpointError("sled_tts.json: max_prompt_s must be positive", param="max_prompt_s")
@@ -118,6 +127,7 @@ class ModelExtras:
             speech_unit_s=float(data.get("speech_unit_s", 0.04)),
             noise_scale=float(data.get("noise_scale", 1.0)),
             pitches_hz=pitches_hz,
+            reference_pitch_hz=reference_hz,
             speech_level=float(data.get("speech_level", 0.0)),
             quantised=bool(data.get("quantised", True)),
             alignment=AlignmentHeads.from_dict(data.get("alignment"), config),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from sled_tts.model.bundle import ModelBundle
-from sled_tts.model.calibration import Calibration, Float32, match, voiced_frames
+from sled_tts.model.calibration import Calibration, Float32
 from sled_tts.model.errors import ModelError
+from sled_tts.model.melody.dynamics import Dynamics
 from sled_tts.model.melody.envelope import Envelope
 from sled_tts.model.melody.likening import likened
 from sled_tts.model.melody.register import Register, corrected
@@ -38,6 +39,8 @@ _SENTENCES = (
 )
 
 _BATCH = 16
+# Fewer say nothing of how a voice sounds.
+_LEAST_FRAMES = 50
 # The transcript is recited in pieces of so many words, each time with other borders, which a network says differently.
 _PIECE = 4
 _FIRST = (1, 3)
@@ -46,7 +49,7 @@ _FIRST = (1, 3)
 @dataclass(frozen=True)
 class Recorded:
     """A voice as somebody gave it: `latents [S, D]`, the codec's, of a recording that says `text`; its samples
-    `wave [N]` at the codec's rate, and where its pitch lies, without which only latents are compared."""
+    `wave [N]` at the codec's rate, and where its pitch lies, without which no sound is compared."""
 
     latents: Float32
     text: str
@@ -63,43 +66,57 @@ def calibrate(bundle: ModelBundle, given: Recorded) -> Calibration:
     """
     recorded = given.latents
     opening = find_opening(bundle, given.wave, recorded, given.text)
-    frames, letters = (len(recorded), len(given.text)) if opening is None else (opening.frames, opening.letters)
-    imitation = _Imitation(bundle, recorded[:frames], given.text[:letters])
-    said = imitation.say(_SENTENCES)
-    voiced = [voiced_frames(latents, wave) for latents, wave in said]
-    heard = sound_of(bundle, torch.from_numpy(recorded), None)
-    found = match(np.concatenate([recorded[:0], *voiced]), voiced_frames(recorded, heard))
-    found = replace(found, opening=opening)
     if bundle.extras.melody is None or given.register is None:
-        return found
-    speech = [latents for latents, _ in said]
-    register = _placed(bundle, given.register, imitation.sounds(speech, found, given.register))
-    wave = at_level(bundle, given.wave)
-    envelope = _envelope(imitation, given.text, wave, found, register)
-    dynamics = likened(imitation.sounds(speech, found, register), wave, envelope)
-    return replace(found, hz=register.hz, dynamics=dynamics)
+        return Calibration(opening)
+    frames, letters = (len(recorded), len(given.text)) if opening is None else (opening.frames, opening.letters)
+    imitation = Imitation(bundle, recorded[:frames], given.text[:letters])
+    hz, dynamics = imitation.likened(given.text, at_level(bundle, given.wave), given.register)
+    return Calibration(opening, hz, dynamics)
 
 
 @dataclass(frozen=True)
-class _Imitation:
+class Imitation:
     """`bundle` going on from `prompt [S, D]`, the codec's latents, which say `told`."""
 
     bundle: ModelBundle
     prompt: Float32 = field(repr=False)
     told: str
 
-    def say(self, texts: Sequence[str]) -> list[tuple[Float32, Float32]]:
-        """What it says of each of `texts`: the codec's latents `[S, D]`, and how they sound at one pitch; without those
-        of which it says nothing."""
+    def likened(self, text: str, wave: Float32, wanted: Register) -> tuple[float, Dynamics]:
+        """Where the melody must lie, and what becomes of the sound, to be like a recording `wave [N]`, at the level of
+        all speech, that says `text` at the pitch `wanted`. ModelError when too little is said to tell."""
+        speech = self._say(_SENTENCES)
+        if sum(map(len, speech)) < _LEAST_FRAMES:
+            raise ModelError(f"the network says too few frames to tell how it sounds, {_LEAST_FRAMES} are needed")
+        register = _placed(self.bundle, wanted, self._sounds(speech, wanted))
+        envelope = self._envelope(text, wave, register)
+        return register.hz, likened(self._sounds(speech, register), wave, envelope)
+
+    def _envelope(self, text: str, wave: Float32, register: Register) -> Envelope | None:
+        """From the transcript, recited. None where too little corresponds to tell, and for words that are too long to
+        be said."""
+        rate = self.bundle.codec.config.sampling_rate
+        pairs = list[tuple[Float32, Float32]]()
+        try:
+            for first in _FIRST:
+                recital = self._say(pieces(text, range(first, len(text.split()), _PIECE)))
+                pairs.append(paired_levels(self._sounds(recital, register), wave, rate))
+            said_levels, recorded_levels = (np.concatenate(part) for part in zip(*pairs, strict=True))
+            return reshaped(said_levels, recorded_levels)
+        except (ValueError, ModelError):
+            return None
+
+    def _say(self, texts: Sequence[str]) -> list[Float32]:
+        """The codec's latents `[S, D]` of each of `texts`; without those of which it says nothing."""
         prompt, extras = self.bundle.normalise(torch.from_numpy(self.prompt)), self.bundle.extras
         lines = [Line(text, prompt, self.told) for text in texts]
         said = speak_lines(self.bundle, lines, cfg_scale=extras.cloned_cfg_scale, seed=0, batch=_BATCH)
-        return [(self.bundle.denormalise(one.latents).numpy(), one.wave) for one in said if len(one.latents)]
+        return [self.bundle.denormalise(one.latents).numpy() for one in said if len(one.latents)]
 
-    def sounds(self, written: Sequence[Float32], found: Calibration, register: Register) -> list[Float32]:
-        """How they sound once they are calibrated, without the checkpoint's expansion."""
+    def _sounds(self, written: Sequence[Float32], register: Register) -> list[Float32]:
+        """How they sound without the checkpoint's expansion."""
         plain = self.bundle.without_expansion()
-        return [sound_of(plain, torch.from_numpy(part @ found.turn.T + found.shift), register) for part in written]
+        return [sound_of(plain, torch.from_numpy(part), register) for part in written]
 
 
 def _placed(bundle: ModelBundle, wanted: Register, sounds: Sequence[Float32]) -> Register:
@@ -109,20 +126,3 @@ def _placed(bundle: ModelBundle, wanted: Register, sounds: Sequence[Float32]) ->
     except ModelError:
         return wanted
     return wanted if heard is None else corrected(wanted, heard)
-
-
-def _envelope(
-    imitation: _Imitation, text: str, wave: Float32, found: Calibration, register: Register
-) -> Envelope | None:
-    """From the transcript `text` of `wave [N]`, recited. None where too little corresponds to tell, and for words that
-    are too long to be said."""
-    pairs = list[tuple[Float32, Float32]]()
-    try:
-        for first in _FIRST:
-            recital = imitation.say(pieces(text, range(first, len(text.split()), _PIECE)))
-            said = imitation.sounds([latents for latents, _ in recital], found, register)
-            pairs.append(paired_levels(said, wave, imitation.bundle.codec.config.sampling_rate))
-        said_levels, recorded_levels = (np.concatenate(part) for part in zip(*pairs, strict=True))
-        return reshaped(said_levels, recorded_levels)
-    except (ValueError, ModelError):
-        return None

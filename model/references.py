@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sled_tts.model.bundle import ModelBundle
+from sled_tts.model.bundle import ModelBundle, ModelExtras
 from sled_tts.model.calibration import Float32
 from sled_tts.model.melody.register import Register, measure, nearest_pitch
 
 
 def as_known(bundle: ModelBundle, wave: Float32) -> Float32:
-    """Samples `[N]` at the codec's rate as the checkpoint has heard speech in training: at the nearest of its constant
-    pitches and at its level, if it has any. ModelError when nothing in it is voiced."""
+    """Samples `[N]` at the codec's rate as the checkpoint has heard speech in training: at one of its constant pitches
+    and at its level, if it has any. ModelError when nothing in it is voiced."""
     extras, rate = bundle.extras, bundle.codec.config.sampling_rate
     known = wave
     if extras.pitches_hz:
@@ -24,8 +24,7 @@ def as_known(bundle: ModelBundle, wave: Float32) -> Float32:
 
         exact = wave.astype(np.float64)
         tracked = pitch_track(exact, rate)
-        pitch = nearest_pitch(median_voiced([tracked[0]]), extras.pitches_hz)
-        known = lock_pitch(exact, rate, pitch, tracked).astype(np.float32)
+        known = lock_pitch(exact, rate, _locked(extras, median_voiced([tracked[0]])), tracked).astype(np.float32)
     return at_level(bundle, known)
 
 
@@ -38,7 +37,12 @@ def register_of(bundle: ModelBundle, wave: Float32) -> Register | None:
     from sled_tts.model.pitch import median_voiced, pitch_track
 
     track = pitch_track(wave.astype(np.float64), bundle.codec.config.sampling_rate)[0]
-    return replace(measure(track), locked_hz=nearest_pitch(median_voiced([track]), bundle.extras.pitches_hz))
+    return replace(measure(track), locked_hz=_locked(bundle.extras, median_voiced([track])))
+
+
+def _locked(extras: ModelExtras, median_hz: float) -> float:
+    """The pitch at which speech of this median is heard by a checkpoint that knows few."""
+    return extras.reference_pitch_hz or nearest_pitch(median_hz, extras.pitches_hz)
 
 
 @torch.inference_mode()

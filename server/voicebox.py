@@ -67,6 +67,8 @@ class Voicebox:
         frame_rate = bundle.codec.config.sampling_rate / bundle.codec.config.hop_length
         slots = memory.slots(slots, EngineState.stream_bytes(bundle.sled, held), held / frame_rate, bundle.name)
         codec = codec_fingerprint(bundle.codec)
+        if bundle.extras.reference_pitch_hz is not None:
+            codec += f"-{bundle.extras.reference_pitch_hz:g}hz"
         runner = place_runner(
             bundle.sled,
             bundle.codec,
@@ -181,8 +183,8 @@ class Voicebox:
             pauses=rules.pauses,
             timings=options.timings,
             unit_s=self.bundle.extras.speech_unit_s,
-            calibration=None if spoken is None else spoken.calibration,
             register=None if spoken is None else spoken.register,
+            dynamics=None if spoken is None else spoken.dynamics,
             text_lead_s=None if self.bundle.extras.alignment is None else self.bundle.extras.alignment.lead_s,
         )
         opening = max(prompt.frames if prompt else 0, voice.carry_frames or 0)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sled_tts.model.calibration import Calibration
 from sled_tts.model.codec.codec import Codec
 from sled_tts.model.codec.config import CodecConfig
 from sled_tts.model.melody.contour import ContourNet, ContourWeights
@@ -160,14 +159,11 @@ def cancel(engine: Engine, slot: int, heard: Listener) -> None:
     engine.post(Cancel(slot, heard.outlet))
 
 
-def calibration(seed: int) -> Calibration:
-    """One that is heard."""
+def dynamics(seed: int) -> Dynamics:
+    """Some that are heard."""
     rng = np.random.default_rng(seed)
-    width = TINY["vae_embed_dim"]
-    turn = np.diag(rng.uniform(0.6, 1.7, width)) + rng.normal(0.0, 0.1, (width, width))
     loud = np.sort(rng.uniform(-60.0, 0.0, (4, 33)), axis=0).astype(np.float32)
-    dynamics = Dynamics(loud, rng.uniform(-12.0, 6.0, (4, 33)).astype(np.float32))
-    return Calibration(turn.astype(np.float32), rng.normal(0.0, 0.5, width).astype(np.float32), dynamics)
+    return Dynamics(loud, rng.uniform(-12.0, 6.0, (4, 33)).astype(np.float32))
 
 
 def melody() -> Melody:

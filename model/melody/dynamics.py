@@ -8,6 +8,7 @@ instead of followed, because all speech of a checkpoint has one level.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -48,6 +49,21 @@ class Dynamics:
             raise ValueError("levels_db must rise in every band")
         if self.envelope is not None and self.envelope.gains_db.shape[1] != bands:
             raise ValueError(f"an envelope of {self.envelope.gains_db.shape[1]} bands, and levels of {bands}")
+
+    def arrays(self) -> dict[str, Float32]:
+        """What is kept of it, two dimensions each."""
+        kept = {"levels_db": self.levels_db, "gains_db": self.gains_db}
+        return kept if self.envelope is None else {**kept, "envelope_db": self.envelope.gains_db}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Float32]) -> Dynamics | None:
+        """The inverse; None where none of it is there. Raises ValueError for a part of it."""
+        levels_db, gains_db, envelope_db = (arrays.get(name) for name in ("levels_db", "gains_db", "envelope_db"))
+        if levels_db is None or gains_db is None:
+            if any(part is not None for part in (levels_db, gains_db, envelope_db)):
+                raise ValueError("dynamics must have both levels_db and gains_db, or neither")
+            return None
+        return cls(levels_db, gains_db, None if envelope_db is None else Envelope(envelope_db))
 
     @property
     def window(self) -> int:

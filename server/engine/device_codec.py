@@ -169,8 +169,7 @@ class DeviceCodec:
         def work() -> Tensor:
             slots, starts = where.view(2, -1).unbind(0)
             frames = starts[:, None] + torch.arange(count, device=where.device)
-            chosen = state.latents[slots[:, None], frames]
-            given = torch.bmm(chosen, state.turn[slots].mT) + state.centre[slots, None]
+            given = state.latents[slots[:, None], frames] * state.std + state.mean
             waves = self.decoder.run(given, slots, fresh)
             return torch.cat([waves.flatten(1), given.flatten(1)], dim=1) if self._tells else waves
 

@@ -77,10 +77,9 @@ class DeviceRunner:
         self.sled, self.codec, self.kernels = sled, codec, kernels
         self.device = sled.cos.device
         # The slot and the cache rows after the last absorb padding. Masked attention reads what was never written.
-        self.state = EngineState.allocate(sled, slots + 1, held, zeroed=True)
+        self.state = EngineState.allocate(sled, slots + 1, held, mean, std, zeroed=True)
         if self.state.cache.keys[0].dtype.itemsize == 1:
             self.state.cache.add_scales()
-        self._mean, self._std = mean.to(self.device).float(), std.to(self.device).float()
         self._prefixes = PrefixCache()
         self._noise_scale = noise_scale
         self.lanes = Lanes(self.device)
@@ -127,13 +126,8 @@ class DeviceRunner:
         with self.lanes.steps(after=self.speech.last_decode(slot)):
             state.scale[slot] = request.cfg_scale
             state.stop_at[slot] = stop_level(request.mode)
-            given = request.calibration
-            correction = None if given is None else send_once(given.stacked(), self.device)
-            state.relate(slot, self._mean, self._std, correction)
             if request.prompt is not None:
-                prompt = send_once(request.prompt.latents, self.device)
-                state.latents[slot, : request.prompt.frames] = (prompt - self._mean) / self._std
-                state.filled[slot] = request.prompt.frames
+                state.enter(slot, send_once(request.prompt.latents, self.device))
         self.speech.reset(slot)
         behind = self._melodies.open(slot, request, self._info)
         self._looks.open(slot, request.follow_text)

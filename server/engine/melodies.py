@@ -30,7 +30,7 @@ class Melodies:
             rate=info.sampling_rate,
             hop=info.hop,
             skip=skip,
-            dynamics=None if request.calibration is None else request.calibration.dynamics,
+            dynamics=request.dynamics,
         )
         return melodist.behind
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from sled_tts.model.calibration import Calibration
+from sled_tts.model.melody.dynamics import Dynamics
 from sled_tts.model.melody.register import Register
 
 Float32 = npt.NDArray[np.float32]
@@ -68,9 +68,9 @@ class SynthesisRequest:
     `token_ids`: the whole text, `<s>` ... `</s>`, when it is known at submission (offline checkpoints need it so);
     None when tokens will arrive through the handle. `n`, `m`: pacing of a streaming checkpoint, None for its own.
     `max_frames`: bound on new frames, None for a bound that follows the text length (see `limits.FrameBudget`).
-    `prompt`: reference speech whose transcript opens the text; its samples are not part of the output. `calibration`:
-    what brings the speech nearer to its voice on the way to the codec. `register`: where the pitch of a checkpoint with
-    a melody lies; None leaves its speech at one pitch.
+    `prompt`: reference speech whose transcript opens the text; its samples are not part of the output. `register`:
+    where the pitch of a checkpoint with a melody lies; None leaves its speech at one pitch. `dynamics`: of its voice,
+    after the melody and instead of the checkpoint's expansion.
     `keep_latents`: `Finished` brings what was said, for another request to go on from. `follow_text`: chunks say where
     the network looked in the tokens, if its checkpoint names the heads that tell.
     """
@@ -86,8 +86,8 @@ class SynthesisRequest:
     m: int | None = None
     keep_latents: bool = False
     follow_text: bool = False
-    calibration: Calibration | None = None
     register: Register | None = None
+    dynamics: Dynamics | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:

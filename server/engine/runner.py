@@ -51,9 +51,8 @@ class SledRunner:
         held = min(positions or config.max_position_embeddings, config.max_position_embeddings)
         self.sled, self.codec = sled, codec
         self.device = sled.cos.device
-        self.state = EngineState.allocate(sled, slots, held, zeroed=False)
+        self.state = EngineState.allocate(sled, slots, held, mean, std, zeroed=False)
         self.dtype = sled.z_proj.weight.dtype
-        self._mean, self._std = mean.to(self.device).float(), std.to(self.device).float()
         # A matrix-vector product would take another kernel than the rest; eight columns do not.
         self._stop_weight = F.pad(sled.eos_head.weight.detach(), (0, 0, 0, _STOP_COLUMNS - 1))
         self._stop = pack_weight(self._stop_weight, None, Precision.FP32)
@@ -81,13 +80,8 @@ class SledRunner:
         state.stop_at[slot] = stop_level(request.mode)
         state.filled[slot] = 0
         self._text_at.pop(slot, None)
-        given = request.calibration
-        correction = None if given is None else torch.from_numpy(given.stacked()).to(self.device)
-        state.relate(slot, self._mean, self._std, correction)
         if request.prompt is not None:
-            prompt = torch.from_numpy(request.prompt.latents).to(self.device)
-            state.latents[slot, : request.prompt.frames] = (prompt - self._mean) / self._std
-            state.filled[slot] = request.prompt.frames
+            state.enter(slot, torch.from_numpy(request.prompt.latents).to(self.device))
         self._draw_noise(slot)
         self.decoder.reset([slot])
         behind = self._melodies.open(slot, request, self._info)

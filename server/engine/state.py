@@ -25,16 +25,14 @@ class EngineState:
     """`latents [slots, positions, D]` are normalised, the prompt's first, `filled` of them valid a slot.
 
     Slot s owns cache rows 2s (conditional) and 2s + 1 (guidance); the last cache row absorbs padding.
-    `turn [slots, D, D]`, `centre [slots, D]` make a slot's latents the codec's: `turn @ latents + centre`; without a
-    calibration (`turned`) no dimension depends on another.
+    `mean`, `std` `[D]` relate the codec's latents to those: `(codec - mean) / std`.
     `blocks[i] [slots, NOISE_BLOCK, 3W]` and `final [slots, NOISE_BLOCK, 2W]` hold modulation, `used` of it spent.
     """
 
     cache: KVCache
     latents: Tensor
-    turn: Tensor
-    centre: Tensor
-    turned: list[bool]
+    mean: Tensor
+    std: Tensor
     blocks: list[Tensor]
     final: Tensor
     scale: Tensor
@@ -45,7 +43,9 @@ class EngineState:
     noise: list[torch.Generator] = field(repr=False)
 
     @classmethod
-    def allocate(cls, sled: Sled, slots: int, positions: int, *, zeroed: bool) -> EngineState:
+    def allocate(
+        cls, sled: Sled, slots: int, positions: int, mean: Tensor, std: Tensor, *, zeroed: bool
+    ) -> EngineState:
         """`zeroed` is for steps that read unwritten positions under a mask: NaN times a weight of 0 is still NaN."""
         config = sled.config
         device, dtype = sled.cos.device, sled.z_proj.weight.dtype
@@ -66,9 +66,8 @@ class EngineState:
         return cls(
             cache=KVCache([cache_layer() for _ in layers], [cache_layer() for _ in layers], [0] * rows),
             latents=torch.zeros(slots, positions, config.latent_dim, device=device),
-            turn=torch.eye(config.latent_dim, device=device).repeat(slots, 1, 1),
-            centre=torch.zeros(slots, config.latent_dim, device=device),
-            turned=[False] * slots,
+            mean=mean.to(device).float(),
+            std=std.to(device).float(),
             blocks=[block(3 * width) for _ in range(config.generator.depth)],
             final=block(2 * width),
             scale=torch.ones(slots, device=device),
@@ -81,31 +80,23 @@ class EngineState:
 
     @staticmethod
     def stream_bytes(sled: Sled, positions: int) -> int:
-        """Memory of one slot: both cache rows, its latents, how they become the codec's, and its noise."""
+        """Memory of one slot: both cache rows, its latents, and its noise."""
         config, item = sled.config, sled.z_proj.weight.element_size()
         held = item if sled.cache_dtype is None else sled.cache_dtype.itemsize
         kv = 2 * 2 * config.num_hidden_layers * config.num_attention_heads * config.head_dim * positions * held
         noise = NOISE_BLOCK * (3 * config.generator.depth + 2) * config.generator.width * item
         if held == 1:  # a scale for each head of each position
             kv += 2 * 2 * config.num_hidden_layers * config.num_attention_heads * positions * 4
-        return kv + 4 * config.latent_dim * (positions + config.latent_dim + 1) + noise
+        return kv + 4 * config.latent_dim * positions + noise
 
-    def relate(self, slot: int, mean: Tensor, std: Tensor, correction: Tensor | None) -> None:
-        """Say how a slot's latents become the codec's: by `mean`, `std` `[D]`, then by a calibration `[D + 1, D]`."""
-        self.turned[slot] = correction is not None
-        if correction is None:
-            self.turn[slot], self.centre[slot] = torch.diag(std), mean
-        else:
-            turn, shift = correction[:-1], correction[-1]
-            self.turn[slot], self.centre[slot] = turn * std, turn @ mean + shift
+    def enter(self, slot: int, latents: Tensor) -> None:
+        """Begin a slot with codec latents `[S, D]` to go on from."""
+        self.latents[slot, : len(latents)] = (latents - self.mean) / self.std
+        self.filled[slot] = len(latents)
 
     def for_codec(self, slot: int, start: int, count: int) -> Tensor:
-        """Frames `[start, start + count)` of a slot as codec latents `[count, D]`, the same bits in any `count`."""
-        latents, turn = self.latents[slot, start : start + count], self.turn[slot]
-        if not self.turned[slot]:
-            return latents * turn.diagonal() + self.centre[slot]
-        # A product of matrices may add in another order when there are more rows.
-        return (latents[:, None] * turn).sum(dim=-1) + self.centre[slot]
+        """Frames `[start, start + count)` of a slot as codec latents `[count, D]`."""
+        return self.latents[slot, start : start + count] * self.std + self.mean
 
     @property
     def padding_row(self) -> int:

@@ -89,7 +89,7 @@ class UtteranceMachine:
             cfg_scale=voice.cfg_scale,
             max_frames=self._frames_left(),
             prompt=prompt,
-            calibration=voice.calibration,
+            dynamics=voice.dynamics,
             register=voice.register,
             token_ids=ids,
             n=voice.n,

@@ -9,6 +9,7 @@ import numpy as np
 
 from sled_tts.model.calibration import Calibration
 from sled_tts.model.errors import ModelError
+from sled_tts.model.melody.dynamics import Dynamics
 from sled_tts.model.melody.register import Register
 from sled_tts.server.engine.request import Float32
 from sled_tts.server.logs import get_logger
@@ -21,13 +22,13 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class VoicePrompt:
-    """What a network goes on from: `latents [S, D]`, the codec's, fp32, and what they say; `calibration` is of what it
-    says then; `register` is where its melody lies."""
+    """What a network goes on from: `latents [S, D]`, the codec's, fp32, and what they say; `register` is where its
+    melody lies, `dynamics` what becomes of its sound after that."""
 
     text: str = field(repr=False)
     latents: Float32 = field(repr=False)
-    calibration: Calibration | None = field(default=None, repr=False)
     register: Register | None = None
+    dynamics: Dynamics | None = field(default=None, repr=False)
 
     def calibrated(self, calibration: Calibration) -> VoicePrompt:
         """With as much of the recording, which this is the whole of, as `calibration` is for. ValueError when it is for
@@ -35,7 +36,7 @@ class VoicePrompt:
         opening, register = calibration.opening, self.register
         if register is not None and calibration.hz is not None:
             register = replace(register, hz=calibration.hz)
-        whole = replace(self, calibration=calibration, register=register)
+        whole = replace(self, register=register, dynamics=calibration.dynamics)
         if opening is None:
             return whole
         if opening.frames > len(self.latents) or opening.letters > len(self.text):

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sled_tts.model.calibration import Opening
+from sled_tts.model.calibration import Calibration, Opening
 from sled_tts.model.checkpoint import BUILT_IN, ModelBundle, load_bundle
 from sled_tts.model.imitating import Recorded, calibrate
 from sled_tts.model.opening import find_opening
-from sled_tts.model.references import as_known, encode_recording
+from sled_tts.model.references import as_known, encode_recording, register_of
 from sled_tts.model.speaking import lines_in, speak_lines
 from sled_tts.model.time_warping import Float32
 
@@ -85,11 +85,15 @@ def test_a_voice_is_calibrated_by_all_of_a_recording_and_goes_on_from_its_openin
     wave, _ = read(bundle, FIRST, 0.5, SECOND)
     text = f"{FIRST} {SECOND}"
     latents = encode_recording(bundle, as_known(bundle, wave)).float().numpy()
-    found = calibrate(bundle, Recorded(latents, text, wave))
+    register = register_of(bundle, wave)
+    found = calibrate(bundle, Recorded(latents, text, wave, register))
     assert found.opening == opening(bundle, wave, text), "the same for the same recording"
     assert found.opening is not None
     part = slice(0, found.opening.frames)
     hop = bundle.codec.config.hop_length
-    alone = calibrate(bundle, Recorded(latents[part], FIRST, wave[: found.opening.frames * hop]))
+    alone = calibrate(bundle, Recorded(latents[part], FIRST, wave[: found.opening.frames * hop], register))
     assert alone.opening is None
-    assert not np.array_equal(alone.stacked(), found.stacked()), "of the rest as well"
+    assert found.dynamics is not None
+    assert alone.dynamics is not None
+    assert not np.array_equal(alone.dynamics.gains_db, found.dynamics.gains_db), "of the rest as well"
+    assert calibrate(bundle, Recorded(latents, text, wave)) == Calibration(found.opening), "without a pitch"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sled_tts.model.checkpoint import BUILT_IN, load_bundle
-from sled_tts.model.references import as_known, encode_recording
+from sled_tts.model.references import as_known, encode_recording, register_of
 
 
 def tone(seconds: float = 1.0, rate: int = 16_000) -> np.ndarray:
@@ -24,17 +24,23 @@ def test_a_checkpoint_that_takes_any_speech_gets_it_as_it_is() -> None:
     assert np.array_equal(as_known(plain, tone()), tone())
 
 
-@pytest.mark.parametrize("gain", [0.02, 1.0])
-def test_level_and_pitch_are_those_of_the_training(gain: float) -> None:
+@pytest.mark.parametrize(
+    ("gain", "reference_hz", "heard_hz"), [(0.02, None, 150.0), (1.0, 150.0, 150.0), (1.0, 100.0, 100.0)]
+)
+def test_level_and_pitch_are_those_of_the_training(gain: float, reference_hz: float | None, heard_hz: float) -> None:
     pytest.importorskip("pyworld")
     bundle = load_bundle(BUILT_IN)
+    bundle = replace(bundle, extras=replace(bundle.extras, reference_pitch_hz=reference_hz))
     known = as_known(bundle, tone() * np.float32(gain))
     assert np.sqrt(np.square(known).mean()) == pytest.approx(bundle.extras.speech_level, rel=0.01)
-    period = 16_000 / 150
-    lag = np.arange(90, 125)
+    lag = np.arange(90, 180)
     middle = known[4000:12000]
     found = lag[np.argmax([middle[:-k] @ middle[k:] for k in lag])]
-    assert abs(found - period) < 1.5
+    assert abs(found - 16_000 / heard_hz) < 1.5
+    register = register_of(bundle, tone())
+    assert register is not None
+    assert register.locked_hz == heard_hz
+    assert register.hz == pytest.approx(180, rel=0.05)
 
 
 def test_a_loud_peak_is_kept_below_clipping() -> None:

@@ -17,7 +17,7 @@ from sled_tts.server.engine.request import Float32, Mode, Prompt, SynthesisReque
 from sled_tts.server.engine.runner import SledRunner
 from sled_tts.server.engine.state import draw_noise
 from sled_tts.server.engine.work import LAST_LATENT, DecodeWork, RowWork, prompt_column
-from tests.fakes import Listener, admit, calibration, cancel, make_engine, melody, tiny_codec
+from tests.fakes import Listener, admit, cancel, dynamics, make_engine, melody, tiny_codec
 from tests.model.factories import TINY, tiny, token_ids
 
 WIDTH = TINY["vae_embed_dim"]
@@ -101,8 +101,8 @@ def speak_all(runner: SledRunner | DeviceRunner) -> list[Float32]:
     for seed in range(12):
         request = SynthesisRequest(
             f"r{seed}", Mode.STREAMING, seed, (1.0, 2.0)[seed % 2], 20 + seed, prompt_of(seed),
-            tuple(token_ids(4 + seed, seed)), calibration=calibration(seed) if seed % 4 == 1 else None,
-            register=Register(105.0 + seed, 0.25) if seed % 5 in (1, 2) else None,
+            tuple(token_ids(4 + seed, seed)), register=Register(105.0 + seed, 0.25) if seed % 5 in (1, 2) else None,
+            dynamics=dynamics(seed) if seed % 4 in (1, 2) else None,
         )  # fmt: skip
         slot, listener = admit(engine, request)
         heard.append(listener)

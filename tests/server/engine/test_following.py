@@ -23,7 +23,7 @@ N, M = 3, 4
 
 def following(slots: int = 3) -> SledRunner:
     plain, sled, _ = tiny_runner(slots, stream_n=N, stream_m=M)
-    return SledRunner(sled, tiny_codec(), plain._mean, plain._std, slots=slots, alignment=HEADS)
+    return SledRunner(sled, tiny_codec(), plain.state.mean, plain.state.std, slots=slots, alignment=HEADS)
 
 
 def spoken_prompt(frames: int, ids: tuple[int, ...] = ()) -> Prompt:
@@ -60,7 +60,7 @@ def test_looks_are_the_attention_of_the_named_heads_to_the_text_read_so_far(bloc
     looks, latents = heard(runner, block=block, company=True)
     assert len(looks) == len(latents) >= 14
     before = spoken_prompt(8).latents if block else np.zeros((0, TINY["vae_embed_dim"]), np.float32)
-    whole = (torch.from_numpy(np.concatenate([before, latents])) - runner._mean) / runner._std
+    whole = (torch.from_numpy(np.concatenate([before, latents])) - runner.state.mean) / runner.state.std
     ids = token_ids(10, 5)
     told = token_ids(5, 9)[:-1] if block else []
     text = told + (ids[1:] if block else ids)
@@ -95,7 +95,7 @@ def test_looks_do_not_depend_on_company_and_change_nothing() -> None:
 def test_the_runner_for_gpus_looks_where_the_other_does(block: bool) -> None:
     ragged, latents = heard(following(), block=block, company=True)
     plain, sled, _ = tiny_runner(3, stream_n=N, stream_m=M)
-    packed = DeviceRunner(sled, tiny_codec(), plain._mean, plain._std, slots=3, alignment=HEADS, lag=1)
+    packed = DeviceRunner(sled, tiny_codec(), plain.state.mean, plain.state.std, slots=3, alignment=HEADS, lag=1)
     looks, close = heard(packed, block=block, company=True)
     np.testing.assert_allclose(close, latents, atol=1e-4)
     for a, b in zip(ragged, looks, strict=True):

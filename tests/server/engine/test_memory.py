@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 
 from sled_tts.model.errors import ConfigError
 from sled_tts.server.engine.memory import MemoryLimit, available_memory
@@ -19,8 +20,8 @@ def test_a_stream_takes_what_one_more_slot_allocates(positions: int) -> None:
     sled, _ = tiny(seed=3)
 
     def held(slots: int) -> int:
-        state = EngineState.allocate(sled, slots, positions, zeroed=False)
-        others = [state.latents, state.turn, state.centre, *state.blocks, state.final]
+        state = EngineState.allocate(sled, slots, positions, torch.zeros(10), torch.ones(10), zeroed=False)
+        others = [state.latents, *state.blocks, state.final]
         return state.cache.bytes + sum(t.numel() * t.element_size() for t in others)
 
     assert held(3) - held(2) == EngineState.stream_bytes(sled, positions)

@@ -49,7 +49,7 @@ def test_a_step_reads_no_number_and_stays_on_its_device(imagined: torch.device, 
     sled = Sled(SledConfig.from_dict(TINY)).to(imagined, torch.bfloat16).prepare_for_inference()
     if held is not None:
         sled.cache_dtype = held
-    state = EngineState.allocate(sled, 5, 64, zeroed=True)
+    state = EngineState.allocate(sled, 5, 64, torch.zeros(WIDTH), torch.ones(WIDTH), zeroed=True)
     if held is not None:
         state.cache.add_scales()
     network = PackedNetwork(sled, state, PLAIN)
@@ -74,7 +74,10 @@ def test_a_decode_reads_no_number_and_stays_on_its_device(
     decoder._device = torch.device("cpu")  # for autocast, which knows no imagined device
     sled = Sled(SledConfig.from_dict(TINY)).to(imagined)
     made = DeviceCodec.__new__(DeviceCodec)
-    made.decoder, made._state = decoder, EngineState.allocate(sled, 5, 64, zeroed=True)
+    made.decoder, made._state = (
+        decoder,
+        EngineState.allocate(sled, 5, 64, torch.zeros(WIDTH), torch.ones(WIDTH), zeroed=True),
+    )
     made._tells = tells
     where = torch.zeros(6, dtype=torch.long, device=imagined)
     waves = made._work(where, count, fresh)()

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from sled_tts.model.calibration import Calibration
 from sled_tts.model.generation import seeded_noise
+from sled_tts.model.melody.dynamics import Dynamics
 from sled_tts.model.melody.register import Register
 from sled_tts.server.engine.engine import Engine
 from sled_tts.server.engine.request import Finished, FinishReason, Float32, Mode, Prompt, SynthesisRequest
 from sled_tts.server.engine.runner import SledRunner
-from tests.fakes import Listener, admit, calibration, cancel, make_engine, melody, push, tiny_codec, tiny_runner
+from tests.fakes import Listener, admit, cancel, dynamics, make_engine, melody, push, tiny_codec, tiny_runner
 from tests.model.factories import TINY, tiny, token_ids
 
 N, M = 3, 4
@@ -51,9 +51,9 @@ class Case:
         return token_ids(self.told + 1, self.seed + 100)[:-1] if self.told else []
 
     @property
-    def calibration(self) -> Calibration | None:
-        """Every third has one, so that calibrated streams and others share steps and take each other's slots."""
-        return calibration(self.seed) if self.seed % 3 == 2 else None
+    def dynamics(self) -> Dynamics | None:
+        """Every third has some, which are heard where there is a melody."""
+        return dynamics(self.seed) if self.seed % 3 == 2 else None
 
     @property
     def register(self) -> Register | None:
@@ -68,7 +68,7 @@ class Case:
         ids = None if live else tuple(self.ids)
         return SynthesisRequest(
             str(self), self.mode, self.seed, self.cfg, self.max_frames, prompt, ids,
-            calibration=self.calibration, register=self.register,
+            register=self.register, dynamics=self.dynamics,
         )  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def oracle(case: Case) -> tuple[Float32, FinishReason, float]:
     request = case.request(live=False)
     prompt = None
     if request.prompt is not None:
-        prompt = (torch.from_numpy(request.prompt.latents) - owner._mean) / owner._std
+        prompt = (torch.from_numpy(request.prompt.latents) - owner.state.mean) / owner.state.std
     n, m = (N, M) if case.mode is Mode.STREAMING else (None, None)
     steps = naive.synthesise(case.ids, noise, case.cfg, n=n, m=m, prompt=prompt, prompt_ids=case.prompt_ids)
     level = math.log(0.8 / 0.2) if n is None else 0.0
@@ -139,21 +139,15 @@ def oracle(case: Case) -> tuple[Float32, FinishReason, float]:
     fired = [k for k in range(case.max_frames) if k >= last_turn and steps.logits[k] >= level]
     frames = fired[0] if fired else case.max_frames
     spoken = steps.latents[:frames].float()
-    latents = spoken * owner._std + owner._mean
+    latents = spoken * owner.state.std + owner.state.mean
     before = torch.zeros(0, latents.shape[1]) if request.prompt is None else torch.from_numpy(request.prompt.latents)
-    if (found := case.calibration) is not None:
-        turn, shift = torch.from_numpy(found.turn), torch.from_numpy(found.shift)
-        latents = latents @ turn.T + shift
-        # A block is decoded as it was recorded; a prompt that opens the text, as what follows is.
-        before = before if case.told else before @ turn.T + shift
     if not frames:
         pcm = np.zeros(0, np.float32)
     else:
         pcm = owner.codec.decode(torch.cat([before, latents])[None])[0].numpy()[case.prompt * owner.info.hop :]
         if case.register is not None:
             rate, hop = owner.info.sampling_rate, owner.info.hop
-            dynamics = None if found is None else found.dynamics
-            melodist = melody().begin(case.register, case.seed, rate=rate, hop=hop, dynamics=dynamics)
+            melodist = melody().begin(case.register, case.seed, rate=rate, hop=hop, dynamics=case.dynamics)
             pcm = melodist.push(pcm, latents.numpy(), final=True)
     return pcm, FinishReason.STOP if fired else FinishReason.LENGTH, margin
 

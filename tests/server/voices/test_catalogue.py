@@ -56,8 +56,8 @@ class Model:
             if self.fails:
                 raise ModelError("too few frames")
             curves = np.arange(18, dtype=np.float32).reshape(2, 9)
-            dynamics = Dynamics(curves, -curves)
-            return Calibration(np.eye(2, dtype=np.float32) * self.listened, spoken.latents[0], dynamics, self.opening)
+            dynamics = Dynamics(curves, -curves * self.listened)
+            return Calibration(self.opening, None, dynamics)
 
         self.fails = False
         self.opening = opening
@@ -156,13 +156,12 @@ def test_a_clone_is_calibrated_once_a_network_and_kept(folder: VoiceFolder) -> N
     assert catalogue.at_hand("Anna", "one")
     _, prompt = catalogue.prompt("Anna", "one")
     assert prompt is not None
-    assert prompt.calibration is not None
-    assert prompt.calibration.turn.tolist() == [[1.0, 0.0], [0.0, 1.0]]
-    assert np.array_equal(prompt.calibration.shift, prompt.latents[0])
+    assert prompt.dynamics is not None
+    assert prompt.dynamics.gains_db.tolist() == (-np.arange(18).reshape(2, 9)).tolist()
     for name, model in (("Anna", "plain"), ("kim", "one")):
         _, other = catalogue.prompt(name, model)
         assert other is not None
-        assert other.calibration is None
+        assert other.dynamics is None
     # After a restart it is read; another network of the same codec is listened to.
     again, changed = Model("one", "c", "kim").calibrated("net1"), Model("two", "c").calibrated("net2")
     later = VoiceCatalogue([again.speaker, changed.speaker], VoiceFolder(folder.path))
@@ -170,10 +169,9 @@ def test_a_clone_is_calibrated_once_a_network_and_kept(folder: VoiceFolder) -> N
     assert (again.listened, changed.listened) == (0, 1)
     _, kept = later.prompt(voice.id, "one")
     assert kept is not None
-    assert kept.calibration is not None
-    assert np.array_equal(kept.calibration.stacked(), prompt.calibration.stacked())
-    assert kept.calibration.dynamics is not None
-    assert kept.calibration.dynamics.gains_db.tolist() == (-np.arange(18).reshape(2, 9)).tolist()
+    assert kept.dynamics is not None
+    assert np.array_equal(kept.dynamics.gains_db, prompt.dynamics.gains_db)
+    assert np.array_equal(kept.dynamics.levels_db, prompt.dynamics.levels_db)
 
 
 def test_a_network_goes_on_from_the_part_of_a_recording_that_its_calibration_names(folder: VoiceFolder) -> None:
@@ -191,12 +189,11 @@ def test_a_network_goes_on_from_the_part_of_a_recording_that_its_calibration_nam
 
 @pytest.mark.parametrize("opening", [None, Opening(3, 4)])
 def test_the_melody_lies_where_a_calibration_has_it(opening: Opening | None) -> None:
-    turn, shift = np.eye(2, dtype=np.float32), np.zeros(2, np.float32)
     prompt = VoicePrompt(SAID, np.zeros((5, 2), np.float32), register=Register(174.0, 0.3, 150.0))
-    lower = prompt.calibrated(Calibration(turn, shift, opening=opening, hz=160.5))
+    lower = prompt.calibrated(Calibration(opening, 160.5))
     assert lower.register == Register(160.5, 0.3, 150.0)
-    assert prompt.calibrated(Calibration(turn, shift, opening=opening)).register == prompt.register
-    assert replace(prompt, register=None).calibrated(Calibration(turn, shift, hz=160.5)).register is None
+    assert prompt.calibrated(Calibration(opening)).register == prompt.register
+    assert replace(prompt, register=None).calibrated(Calibration(hz=160.5)).register is None
 
 
 @pytest.mark.parametrize("opening", [Opening(6, 4), Opening(3, len(SAID) + 1)])
@@ -207,7 +204,7 @@ def test_an_opening_beyond_the_recording_is_not_believed(folder: VoiceFolder, op
     assert "voice not calibrated" in [entry["event"] for entry in logs]
     _, prompt = catalogue.prompt(voice.id, "one")
     assert prompt is not None
-    assert (prompt.calibration, prompt.text, len(prompt.latents)) == (None, SAID, 5)
+    assert (prompt.dynamics, prompt.text, len(prompt.latents)) == (None, SAID, 5)
 
 
 def test_a_voice_that_cannot_be_calibrated_speaks_without(folder: VoiceFolder) -> None:
@@ -221,7 +218,7 @@ def test_a_voice_that_cannot_be_calibrated_speaks_without(folder: VoiceFolder) -
     ]
     _, prompt = catalogue.prompt("Anna", "m")
     assert prompt is not None
-    assert prompt.calibration is None
+    assert prompt.dynamics is None
     assert not list(folder.path.glob("*/calibration-*"))
 
 
@@ -232,7 +229,7 @@ def test_a_spoilt_calibration_does_not_silence_a_voice(folder: VoiceFolder, harm
     parts = load_file(kept)
     spoilt = {
         "garbage": b"no tensors",
-        "shape": save(parts | {"correction": np.ones((2, 2), np.float32)}),
+        "shape": save(parts | {"levels_db": np.ones((2, 5), np.float32)}),
         "half": save({name: value for name, value in parts.items() if name != "gains_db"}),
     }
     kept.write_bytes(spoilt[harm])
@@ -240,7 +237,7 @@ def test_a_spoilt_calibration_does_not_silence_a_voice(folder: VoiceFolder, harm
     _, prompt = VoiceCatalogue([model.speaker], VoiceFolder(folder.path)).prompt("Anna", "m")
     assert prompt is not None
     # What cannot be read is found again; what has been written so, by whomever, is left out.
-    assert (prompt.calibration is not None) is (harm == "garbage")
+    assert (prompt.dynamics is not None) is (harm == "garbage")
     assert model.listened == (1 if harm == "garbage" else 0)
 
 
