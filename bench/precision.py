@@ -148,7 +148,7 @@ def _judge(
         embedded = [speakers.embedding(wave, rate) for wave, _ in spoken]
         result["to_fp32"] = float(np.mean([a @ b for a, b in zip(embedded, reference, strict=True)]))
         if own is not None:
-            prompt = speakers.embedding(sound_of(bundle, own.latents, own.register), rate)
+            prompt = speakers.embedding(sound_of(bundle, own.latents, own.register, own.dynamics), rate)
             result["similarity"] = float(np.mean([one @ prompt for one in embedded]))
 
 

@@ -18,7 +18,7 @@ from sled_tts.model.melody.dynamics import Dynamics
 Float32 = npt.NDArray[np.float32]
 
 # Of how a calibration is found; what is kept of another method is found anew.
-METHOD = "sound-opening"
+METHOD = "sound-opening-12"
 
 _LEAST_HZ, _MOST_HZ = 20.0, 1000.0
 

@@ -43,7 +43,9 @@ _BATCH = 16
 _LEAST_FRAMES = 50
 # The transcript is recited in pieces of so many words, each time with other borders, which a network says differently.
 _PIECE = 4
-_FIRST = (1, 3)
+_FIRST = (1, 2, 3, 4)
+# Of the level of all speech: windows that gain most must not be cut off at full scale.
+_HEADROOM = 0.7
 
 
 @dataclass(frozen=True)
@@ -69,22 +71,26 @@ def calibrate(bundle: ModelBundle, given: Recorded) -> Calibration:
     if bundle.extras.melody is None or given.register is None:
         return Calibration(opening)
     frames, letters = (len(recorded), len(given.text)) if opening is None else (opening.frames, opening.letters)
-    imitation = Imitation(bundle, recorded[:frames], given.text[:letters])
-    hz, dynamics = imitation.likened(given.text, at_level(bundle, given.wave), given.register)
+    imitation = Imitation(bundle, recorded[:frames], given.text[:letters], bundle.extras.cloned_cfg_scale)
+    hz, dynamics = imitation.likened(given.text, given.wave, given.register)
     return Calibration(opening, hz, dynamics)
 
 
 @dataclass(frozen=True)
 class Imitation:
-    """`bundle` going on from `prompt [S, D]`, the codec's latents, which say `told`."""
+    """`bundle` going on from `prompt [S, D]`, the codec's latents, which say `told`, with a guidance of `cfg_scale`.
+    `share`: how much of what its resonances lack they are given."""
 
     bundle: ModelBundle
     prompt: Float32 = field(repr=False)
     told: str
+    cfg_scale: float
+    share: float = 1.0
 
     def likened(self, text: str, wave: Float32, wanted: Register) -> tuple[float, Dynamics]:
-        """Where the melody must lie, and what becomes of the sound, to be like a recording `wave [N]`, at the level of
-        all speech, that says `text` at the pitch `wanted`. ModelError when too little is said to tell."""
+        """Where the melody must lie, and what becomes of the sound, to be like a recording `wave [N]`, but for its
+        level, that says `text` at the pitch `wanted`. ModelError when too little is said to tell."""
+        wave = np.float32(_HEADROOM) * at_level(self.bundle, wave)
         speech = self._say(_SENTENCES)
         if sum(map(len, speech)) < _LEAST_FRAMES:
             raise ModelError(f"the network says too few frames to tell how it sounds, {_LEAST_FRAMES} are needed")
@@ -102,15 +108,15 @@ class Imitation:
                 recital = self._say(pieces(text, range(first, len(text.split()), _PIECE)))
                 pairs.append(paired_levels(self._sounds(recital, register), wave, rate))
             said_levels, recorded_levels = (np.concatenate(part) for part in zip(*pairs, strict=True))
-            return reshaped(said_levels, recorded_levels)
+            return Envelope(np.float32(self.share) * reshaped(said_levels, recorded_levels).gains_db)
         except (ValueError, ModelError):
             return None
 
     def _say(self, texts: Sequence[str]) -> list[Float32]:
         """The codec's latents `[S, D]` of each of `texts`; without those of which it says nothing."""
-        prompt, extras = self.bundle.normalise(torch.from_numpy(self.prompt)), self.bundle.extras
+        prompt = self.bundle.normalise(torch.from_numpy(self.prompt))
         lines = [Line(text, prompt, self.told) for text in texts]
-        said = speak_lines(self.bundle, lines, cfg_scale=extras.cloned_cfg_scale, seed=0, batch=_BATCH)
+        said = speak_lines(self.bundle, lines, cfg_scale=self.cfg_scale, seed=0, batch=_BATCH)
         return [self.bundle.denormalise(one.latents).numpy() for one in said if len(one.latents)]
 
     def _sounds(self, written: Sequence[Float32], register: Register) -> list[Float32]:

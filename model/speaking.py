@@ -13,6 +13,7 @@ from torch import Tensor
 from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
 from sled_tts.model.generation import GenerationRequest, generate, seeded_noise
+from sled_tts.model.melody.dynamics import Dynamics
 from sled_tts.model.melody.register import Register
 from sled_tts.model.voices import BuiltInVoice
 
@@ -22,12 +23,14 @@ Wave = npt.NDArray[np.float32]
 @dataclass(frozen=True)
 class Line:
     """`text` to say. `prompt`: normalised latents `[S, D]` to go on from, `told`: what they say; None when that opens
-    `text` (the paper's prefix). `register`: where a checkpoint's melody lies; None leaves speech at one pitch."""
+    `text` (the paper's prefix). `register`: where a checkpoint's melody lies; None leaves speech at one pitch.
+    `dynamics`: of its voice, instead of the checkpoint's expansion."""
 
     text: str
     prompt: Tensor | None = None
     told: str | None = None
     register: Register | None = None
+    dynamics: Dynamics | None = None
 
 
 def lines_in(bundle: ModelBundle, voice: BuiltInVoice | None, texts: Sequence[str]) -> list[Line]:
@@ -35,7 +38,7 @@ def lines_in(bundle: ModelBundle, voice: BuiltInVoice | None, texts: Sequence[st
     if voice is None:
         return [Line(text) for text in texts]
     prompt = bundle.normalise(voice.latents)
-    return [Line(text, prompt, voice.text, voice.register) for text in texts]
+    return [Line(text, prompt, voice.text, voice.register, voice.dynamics) for text in texts]
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def speak_lines(
             # Decoded together, then cut: decoding only the new part begins differently.
             whole = _decode(bundle, latents if prompt is None else torch.cat([prompt.float().cpu(), latents]))
             line, index = lines[len(spoken)], seed + len(spoken)
-            added = melodised(bundle, whole[held * hop :], bundle.denormalise(latents), line.register, index)
+            heard = bundle.denormalise(latents)
+            added = melodised(bundle, whole[held * hop :], heard, line.register, index, line.dynamics)
             whole = np.concatenate([whole[: held * hop], added])
             spoken.append(Uttered(added, whole, latents, result.reason != "stop", result.z))
     return spoken
@@ -110,21 +114,28 @@ def _request(bundle: ModelBundle, line: Line, seed: int, noise_scale: float) -> 
     return GenerationRequest(ids, noise, most, line.prompt, told)
 
 
-def melodised(bundle: ModelBundle, wave: Wave, latents: Tensor, register: Register | None, seed: int) -> Wave:
+def melodised(
+    bundle: ModelBundle,
+    wave: Wave,
+    latents: Tensor,
+    register: Register | None,
+    seed: int,
+    dynamics: Dynamics | None = None,
+) -> Wave:
     """The sound `[S * hop]` of codec latents `[S, D]` with the checkpoint's melody; as it is where there is none."""
     codec, melody = bundle.codec.config, bundle.extras.melody
     if melody is None or register is None:
         return wave
-    melodist = melody.begin(register, seed, rate=codec.sampling_rate, hop=codec.hop_length)
+    melodist = melody.begin(register, seed, rate=codec.sampling_rate, hop=codec.hop_length, dynamics=dynamics)
     return melodist.push(wave, latents.float().cpu().numpy(), final=True)
 
 
 @torch.inference_mode()
-def sound_of(bundle: ModelBundle, latents: Tensor, register: Register | None) -> Wave:
+def sound_of(bundle: ModelBundle, latents: Tensor, register: Register | None, dynamics: Dynamics | None = None) -> Wave:
     """How codec latents `[S, D]` sound from this checkpoint: voices, and recordings that went through its codec. With a
     register, melody and all."""
     wave: Wave = bundle.codec.decode(latents[None].to(bundle.sled.cos.device))[0].cpu().numpy()
-    return melodised(bundle, wave, latents, register, seed=0)
+    return melodised(bundle, wave, latents, register, 0, dynamics)
 
 
 def _decode(bundle: ModelBundle, latents: Tensor) -> Wave:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sled_tts.model.errors import CheckpointError
+from sled_tts.model.melody.dynamics import Dynamics
 from sled_tts.model.melody.register import Register
 
 _KEYS = frozenset({"id", "name", "text", "file"})
@@ -21,7 +23,8 @@ _OPTIONAL = frozenset({"description", "register"})
 
 @dataclass(frozen=True)
 class BuiltInVoice:
-    """`latents [S, D]` are the codec's, fp32; `text` is what they say; `register` is where its melody lies."""
+    """`latents [S, D]` are the codec's, fp32; `text` is what they say; `register` is where its melody lies, `dynamics`
+    what becomes of its sound after that, instead of the checkpoint's expansion."""
 
     id: str
     name: str
@@ -29,10 +32,12 @@ class BuiltInVoice:
     latents: Tensor = field(repr=False)
     description: str = ""
     register: Register | None = None
+    dynamics: Dynamics | None = field(default=None, repr=False)
 
 
 def read_voices(entries: Sequence[Mapping[str, Any]], folder: Path | None, latent_dim: int) -> tuple[BuiltInVoice, ...]:
-    """The `voices` of `sled_tts.json`; each `file`, a safetensors file beside it, holds `latents [S, D]`.
+    """The `voices` of `sled_tts.json`; each `file`, a safetensors file beside it, holds `latents [S, D]`
+    and may hold a voice's dynamics.
 
     Raises CheckpointError that names the key or the file.
     """
@@ -43,9 +48,11 @@ def read_voices(entries: Sequence[Mapping[str, Any]], folder: Path | None, laten
 
 
 def write_voice(voice: BuiltInVoice, folder: Path) -> dict[str, Any]:
-    """Write the latents into `folder`, in half precision, and return the entry for `voices`."""
+    """Write latents, in half precision, and dynamics into `folder`, and return the entry for `voices`."""
     name = f"voice-{voice.id}.safetensors"
-    save_file({"latents": voice.latents.to(torch.float16).contiguous()}, folder / name)
+    arrays = {} if voice.dynamics is None else voice.dynamics.arrays()
+    kept = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in arrays.items()}
+    save_file({"latents": voice.latents.to(torch.float16).contiguous(), **kept}, folder / name)
     entry = {"id": voice.id, "name": voice.name, "text": voice.text, "file": name, "description": voice.description}
     return entry if voice.register is None else {**entry, "register": voice.register.to_dict()}
 
@@ -58,7 +65,9 @@ def _read_voice(entry: Mapping[str, Any], folder: Path | None, latent_dim: int) 
     if folder is None or Path(name).name != name:
         raise CheckpointError(f"sled_tts.json: voices: {name!r} is no file beside it", param="voices.file")
     try:
-        latents = load_file(folder / name)["latents"].float()
+        held = load_file(folder / name)
+        latents = held["latents"].float()
+        dynamics = Dynamics.of({key: value.float().numpy() for key, value in held.items() if key != "latents"})
     except Exception as error:
         raise CheckpointError(f"{folder / name}: {error}", param="voices.file") from error
     if latents.ndim != 2 or latents.shape[0] == 0 or latents.shape[1] != latent_dim:
@@ -67,7 +76,8 @@ def _read_voice(entry: Mapping[str, Any], folder: Path | None, latent_dim: int) 
         register = None if (given := entry.get("register")) is None else Register.from_dict(given)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"sled_tts.json: voices: {error}", param="voices.register") from None
-    return BuiltInVoice(entry["id"], entry["name"], entry["text"], latents, entry.get("description", ""), register)
+    described = entry.get("description", "")
+    return BuiltInVoice(entry["id"], entry["name"], entry["text"], latents, described, register, dynamics)
 
 
 def codec_fingerprint(codec: nn.Module) -> str:

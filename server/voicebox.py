@@ -104,7 +104,7 @@ class Voicebox:
         own = tuple(
             (
                 ListedVoice(voice.id, voice.name, VoiceKind.BUILT_IN, description=voice.description),
-                VoicePrompt(voice.text, voice.latents.float().numpy(), register=voice.register),
+                VoicePrompt(voice.text, voice.latents.float().numpy(), voice.register, voice.dynamics),
             )
             for voice in bundle.extras.voices
         )

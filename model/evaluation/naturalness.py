@@ -32,7 +32,9 @@ def opinion(judge: QualityJudge, clips: Sequence[Clip]) -> Opinion:
 def voice_embeddings(bundle: ModelBundle, judge: SpeakerJudge) -> dict[str, Wave]:
     """The checkpoint's own voices as they sound, by id."""
     rate = bundle.codec.config.sampling_rate
-    return {v.id: judge.embedding(sound_of(bundle, v.latents, v.register), rate) for v in bundle.extras.voices}
+    return {
+        v.id: judge.embedding(sound_of(bundle, v.latents, v.register, v.dynamics), rate) for v in bundle.extras.voices
+    }
 
 
 def margin(

@@ -18,8 +18,8 @@ Float64 = npt.NDArray[np.float64]
 
 # Bands of 62.5 Hz: below about the eleventh they are evenly spaced, as on the mel scale.
 _LINEAR_BANDS = 11.0
-# More makes what is said more like somebody by little, and costs words (docs/decisions/0016-resonances.md).
-MOST_DB = 6.0
+# Less leaves some voices nearer to another than to their own (docs/decisions/0017-one-pitch-for-recordings.md).
+MOST_DB = 12.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Envelope:
             raise ValueError("gains_db of an envelope are not finite")
 
     def gains(self, loud: Float32) -> Float32:
-        """dB, at most 6 either way, for windows of levels `[F, B]`; the same bits for a window in any company."""
+        """dB, at most 12 either way, for windows of levels `[F, B]`; the same bits for a window in any company."""
         gained = np.broadcast_to(self.gains_db[-1], loud.shape)
         # A product of matrices adds up in an order of its own for each F.
         for into, row in zip(self._into, self.gains_db[:-1], strict=True):
