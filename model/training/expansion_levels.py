@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -31,7 +32,9 @@ def loud_levels(bundle: ModelBundle, texts: Sequence[str], window: int, *, seed:
     heard = [
         levels(spectra_of(said.wave, window))
         for voice in plain.extras.voices
-        for said in speak_lines(plain, lines_in(plain, voice, texts), cfg_scale=cfg_scale, seed=seed)
+        for said in speak_lines(
+            plain, lines_in(plain, replace(voice, dynamics=None), texts), cfg_scale=cfg_scale, seed=seed
+        )
     ]
     return np.asarray(np.percentile(np.concatenate(heard), _LOUD, axis=0), dtype=np.float32)
 

@@ -14,11 +14,9 @@ import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-import soundfile
-import soxr
 import torch
 import typer
 
@@ -29,27 +27,18 @@ from sled_tts.model.config import DEFAULT_CFG_SCALE
 from sled_tts.model.errors import ModelError
 from sled_tts.model.imitating import Imitation
 from sled_tts.model.references import as_known, encode_recording, register_of
+from sled_tts.model.training.manifests import Limits, read_manifest
+from sled_tts.model.training.recordings import load_cut
 from sled_tts.model.voices import BuiltInVoice, write_voice
 
 
-def read_cuts(manifest: Path, ids: Sequence[str], rate: int) -> list[tuple[Float32, str]]:
-    """Samples `[N]` at `rate` Hz and text of each cut, in the order asked for. ModelError for one that is missing."""
-    found = {}
-    for line in manifest.read_text(encoding="utf-8").splitlines():
-        cut = json.loads(line)
-        if cut["id"] in ids:
-            found[cut["id"]] = _samples(manifest.parent, cut, rate), str(cut["supervisions"][0]["text"])
+def read_spoken(manifest: Path, ids: Sequence[str], rate: int) -> list[tuple[Float32, str]]:
+    """Samples `[N]` at `rate` Hz and text of each cut, in the order asked for. ModelError for one that is missing or
+    cannot be used."""
+    found = {cut.id: cut for cut in read_manifest(manifest, Limits())[0] if cut.id in ids}
     if missing := [one for one in ids if one not in found]:
-        raise ModelError(f"{manifest.name} has no cut {missing[0]!r}", param="cut")
-    return [found[one] for one in ids]
-
-
-def _samples(folder: Path, cut: Any, rate: int) -> Float32:
-    path = folder / cut["recording"]["sources"][0]["source"]
-    with soundfile.SoundFile(path) as held:
-        held.seek(round(cut["start"] * held.samplerate))
-        wave = held.read(round(cut["duration"] * held.samplerate), dtype="float32", always_2d=True).mean(axis=1)
-        return np.asarray(soxr.resample(wave, held.samplerate, rate), dtype=np.float32)
+        raise ModelError(f"{manifest.name} has no usable cut {missing[0]!r}", param="cut")
+    return [(load_cut(found[one], rate).astype(np.float32), found[one].supervisions[0].text.strip()) for one in ids]
 
 
 def likened_voice(
@@ -102,7 +91,7 @@ def main(
             raise ModelError(f"{bundle.name} has no voice {voice!r}", param="voice")
         if (prompt is None) != (told is None):
             raise ModelError("--prompt and --told go together", param="prompt")
-        recorded = read_cuts(cuts, cut, rate)
+        recorded = read_spoken(cuts, cut, rate)
         if prompt is not None and told is not None:
             own = prompted(bundle, own, recorded[0][0][round(prompt[0] * rate) : round(prompt[1] * rate)], told)
         own = likened_voice(bundle, own, recorded, cfg_scale, share)

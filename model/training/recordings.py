@@ -83,7 +83,7 @@ class Preparer:
         """The utterance, or its phrases when it is long and they are known. Raises ModelError for audio that cannot be
         read."""
         how, name = self.how, speaker_of(cut)
-        wave = _load(cut, how.rate)
+        wave = load_cut(cut, how.rate)
         if how.trim:
             wave = trim_silence(wave, how.rate)
         pitches = None
@@ -187,7 +187,7 @@ def trim_silence(wave: Float64, rate: int) -> Float64:
     return wave[first:last]
 
 
-def _load(cut: MonoCut, rate: int) -> Float64:
+def load_cut(cut: MonoCut, rate: int) -> Float64:
     """Mono samples `[N]` of the cut at `rate`, without offset."""
     try:
         wave = cut.resample(rate).load_audio()[0].astype(np.float64)
@@ -199,7 +199,7 @@ def _load(cut: MonoCut, rate: int) -> Float64:
 
 def _speaker_pitch(cuts: Sequence[MonoCut], how: Preparation) -> float:
     spread = cuts[:: max(1, len(cuts) // _PITCH_SAMPLES)][:_PITCH_SAMPLES]
-    return nearest_pitch(median_pitch((_load(cut, how.rate) for cut in spread), how.rate), how.pitches_hz)
+    return nearest_pitch(median_pitch((load_cut(cut, how.rate) for cut in spread), how.rate), how.pitches_hz)
 
 
 def _to_samples(wave: Float64, how: Preparation) -> npt.NDArray[np.int16]:

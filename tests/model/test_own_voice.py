@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from typer.testing import CliRunner
 from sled_tts.model.checkpoint import BUILT_IN, load_bundle, resolve
 from sled_tts.model.melody.likening import sound_levels
 from sled_tts.model.speaking import lines_in, sound_of, speak_lines
-from sled_tts.model.training.own_voice import main
+
+lhotse = pytest.importorskip("lhotse", reason="the train extra is not installed")
+from sled_tts.model.training.own_voice import main  # noqa: E402
 
 TEXTS = ("Bright yellow leaves were falling on the path.", "He found both of these coins under the floor.")
 
@@ -30,28 +33,18 @@ def run(*arguments: str) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another voice of the checkpoint as if it were recordings: two cuts of one file, without treble."""
+    """Another voice of the checkpoint as if it had been recorded, without treble."""
     folder, bundle = tmp_path_factory.mktemp("cuts"), load_bundle(BUILT_IN)
-    rate = bundle.codec.config.sampling_rate
-    waves = [
-        said.wave for said in speak_lines(bundle, lines_in(bundle, bundle.voice("slt"), TEXTS), cfg_scale=2, seed=0)
-    ]
-    spectrum = np.fft.rfft(whole := np.concatenate(waves))
-    spectrum[len(spectrum) // 2 :] *= 0.1
-    soundfile.write(folder / "read.wav", np.fft.irfft(spectrum, len(whole)), rate)
-    source = {"sources": [{"source": "read.wav"}]}
-    starts = (0.0, len(waves[0]) / rate)
-    cuts = [
-        {
-            "id": f"c{k}",
-            "start": start,
-            "duration": len(wave) / rate,
-            "supervisions": [{"text": text}],
-            "recording": source,
-        }
-        for k, (start, wave, text) in enumerate(zip(starts, waves, TEXTS, strict=True))
-    ]
-    (folder / "cuts.jsonl").write_text("".join(json.dumps(cut) + "\n" for cut in cuts))
+    rate, lines = bundle.codec.config.sampling_rate, list[str]()
+    said = speak_lines(bundle, lines_in(bundle, bundle.voice("slt"), TEXTS), cfg_scale=2.0, seed=0)
+    for k, (text, one) in enumerate(zip(TEXTS, said, strict=True)):
+        spectrum = np.fft.rfft(one.wave)
+        spectrum[len(spectrum) // 2 :] *= 0.1
+        soundfile.write(folder / f"c{k}.wav", np.fft.irfft(spectrum, len(one.wave)), rate)
+        cut = lhotse.Recording.from_file(folder / f"c{k}.wav", recording_id=f"c{k}").to_cut()
+        told = lhotse.SupervisionSegment(f"c{k}", f"c{k}", 0.0, cut.duration, text=text, speaker="slt")
+        lines.append(json.dumps(replace(cut, id=f"c{k}", supervisions=[told]).to_dict()) + "\n")
+    (folder / "cuts.jsonl").write_text("".join(lines))
     return folder / "cuts.jsonl"
 
 
