@@ -55,8 +55,8 @@ class ModelExtras:
     unless a request says otherwise. `speech_unit_s`: its pace, for word timings (`bench/timings.py` prints it).
     `voices`: the first is the default.
     `noise_scale`: what its samples' noise is multiplied with; below 1 is steadier and less varied. `pitches_hz`: it
-    knows speech at these constant pitches only, so recordings are re-spoken at the nearest (`model.pitch`), or all at
-    the one that it knows best, `reference_pitch_hz`.
+    knows speech at these constant pitches only, so recordings are re-spoken at the nearest (`model.pitch`), or, with a
+    melody that puts their pitch back, all at the one that it knows best: `reference_pitch_hz`.
     `speech_level`: the RMS all speech in training had, 0 for any. `quantised`: the network was trained on sums of
     codes, as the published ones, not on what the encoder gives.
     `alignment`: the heads that follow the text, None when nobody has looked for them. `melody`: the pitch that its
@@ -102,9 +102,9 @@ class ModelExtras:
             raise CheckpointError("sled_tts.json: latent_std must be positive", param="latent_std")
         pitches_hz = tuple(float(hz) for hz in data.get("pitches_hz", ()))
         reference_hz = None if (given := data.get("reference_pitch_hz")) is None else float(given)
-        if reference_hz is not None and reference_hz not in pitches_hz:
+        if reference_hz is not None and (reference_hz not in pitches_hz or data.get("melody") is None):
             raise CheckpointError(
-                f"sled_tts.json: reference_pitch_hz must be one of pitches_hz, got {reference_hz:g}",
+                f"sled_tts.json: reference_pitch_hz must be one of pitches_hz and needs a melody: {reference_hz:g}",
                 param="reference_pitch_hz",
             )
         max_prompt_s = None if (given := data.get("max_prompt_s")) is None else float(given)
@@ -157,8 +157,8 @@ class ModelBundle:
         return self.is_streaming and self.extras.speech_prompts
 
     def without_melody(self) -> ModelBundle:
-        """The same, speaking at one pitch."""
-        return replace(self, extras=replace(self.extras, melody=None))
+        """The same, speaking at one pitch: the nearest to each recording's, which nothing would put back."""
+        return replace(self, extras=replace(self.extras, melody=None, reference_pitch_hz=None))
 
     def without_expansion(self) -> ModelBundle:
         """The same, with a melody that leaves the codec's noise as it is."""

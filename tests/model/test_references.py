@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from sled_tts.model.checkpoint import BUILT_IN, load_bundle
+from sled_tts.model.checkpoint import BUILT_IN, ModelBundle, load_bundle
 from sled_tts.model.references import as_known, encode_recording, register_of
 
 
-def tone(seconds: float = 1.0, rate: int = 16_000) -> np.ndarray:
-    """A buzz whose pitch wanders around 180 Hz."""
-    phase = np.cumsum(180 + 20 * np.sin(np.arange(int(seconds * rate)) / rate * 9)) / rate
+def at_100(bundle: ModelBundle) -> ModelBundle:
+    return replace(bundle, extras=replace(bundle.extras, reference_pitch_hz=100.0))
+
+
+def tone(seconds: float = 1.0, rate: int = 16_000, hz: float = 180.0) -> np.ndarray:
+    """A buzz whose pitch wanders around `hz`."""
+    phase = np.cumsum(hz + 20 * np.sin(np.arange(int(seconds * rate)) / rate * 9)) / rate
     return (0.4 * (phase % 1.0) - 0.2).astype(np.float32)
 
 
@@ -40,6 +44,7 @@ def test_level_and_pitch_are_those_of_the_training(gain: float, reference_hz: fl
     register = register_of(bundle, tone())
     assert register is not None
     assert register.locked_hz == heard_hz
+    assert np.array_equal(as_known(bundle.without_melody(), low := tone(hz=110)), as_known(at_100(bundle), low))
     assert register.hz == pytest.approx(180, rel=0.05)
 
 
