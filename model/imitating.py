@@ -20,7 +20,7 @@ from sled_tts.model.opening import find_opening
 from sled_tts.model.paired import paired_levels
 from sled_tts.model.reciting import pieces
 from sled_tts.model.references import at_level, register_of
-from sled_tts.model.speaking import Line, sound_of, speak_lines
+from sled_tts.model.speaking import Line, melodised, sound_of, write_lines
 
 # Every sound of English comes several times.
 _SENTENCES = (
@@ -94,9 +94,10 @@ class Imitation:
         speech = self._say(_SENTENCES)
         if sum(map(len, speech)) < _LEAST_FRAMES:
             raise ModelError(f"the network says too few frames to tell how it sounds, {_LEAST_FRAMES} are needed")
-        register = _placed(self.bundle, wanted, self._sounds(speech, wanted))
+        flat = self._decoded(speech)
+        register = _placed(self.bundle, wanted, self._sounds(speech, flat, wanted))
         envelope = self._envelope(text, wave, register)
-        return register.hz, likened(self._sounds(speech, register), wave, envelope)
+        return register.hz, likened(self._sounds(speech, flat, register), wave, envelope)
 
     def _envelope(self, text: str, wave: Float32, register: Register) -> Envelope | None:
         """From the transcript, recited. None where too little corresponds to tell, and for words that are too long to
@@ -106,7 +107,8 @@ class Imitation:
         try:
             for first in _FIRST:
                 recital = self._say(pieces(text, range(first, len(text.split()), _PIECE)))
-                pairs.append(paired_levels(self._sounds(recital, register), wave, rate))
+                sounds = self._sounds(recital, self._decoded(recital), register)
+                pairs.append(paired_levels(sounds, wave, rate))
             said_levels, recorded_levels = (np.concatenate(part) for part in zip(*pairs, strict=True))
             return Envelope(np.float32(self.share) * reshaped(said_levels, recorded_levels).gains_db)
         except (ValueError, ModelError):
@@ -116,13 +118,18 @@ class Imitation:
         """The codec's latents `[S, D]` of each of `texts`; without those of which it says nothing."""
         prompt = self.bundle.normalise(torch.from_numpy(self.prompt))
         lines = [Line(text, prompt, self.told) for text in texts]
-        said = speak_lines(self.bundle, lines, cfg_scale=self.cfg_scale, seed=0, batch=_BATCH)
-        return [self.bundle.denormalise(one.latents).numpy() for one in said if len(one.latents)]
+        written = write_lines(self.bundle, lines, cfg_scale=self.cfg_scale, seed=0, batch=_BATCH)
+        latents = [one.latents.float().cpu() for one in written if len(one.latents)]
+        return [self.bundle.denormalise(part).numpy() for part in latents]
 
-    def _sounds(self, written: Sequence[Float32], register: Register) -> list[Float32]:
-        """How they sound without the checkpoint's expansion."""
-        plain = self.bundle.without_expansion()
-        return [sound_of(plain, torch.from_numpy(part), register) for part in written]
+    def _decoded(self, written: Sequence[Float32]) -> list[Float32]:
+        """How they sound at one pitch."""
+        return [sound_of(self.bundle, torch.from_numpy(part), None) for part in written]
+
+    def _sounds(self, written: Sequence[Float32], flat: Sequence[Float32], register: Register) -> list[Float32]:
+        """How those that were decoded to `flat` sound, without the checkpoint's expansion."""
+        plain, parts = self.bundle.without_expansion(), zip(written, flat, strict=True)
+        return [melodised(plain, wave, torch.from_numpy(part), register, 0) for part, wave in parts]
 
 
 def _placed(bundle: ModelBundle, wanted: Register, sounds: Sequence[Float32]) -> Register:

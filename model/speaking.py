@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
-from sled_tts.model.generation import GenerationRequest, generate, seeded_noise
+from sled_tts.model.generation import Generation, GenerationRequest, generate, seeded_noise
 from sled_tts.model.melody.dynamics import Dynamics
 from sled_tts.model.melody.register import Register
 from sled_tts.model.voices import BuiltInVoice
@@ -65,31 +65,50 @@ def speak_lines(
     batch: int = 8,
     trace: bool = False,
 ) -> list[Uttered]:
+    """What `write_lines` writes, and how it sounds."""
+    hop = bundle.codec.config.hop_length
+    spoken: list[Uttered] = []
+    written = write_lines(
+        bundle, lines, cfg_scale=cfg_scale, seed=seed, pacing=pacing, noise_scale=noise_scale, batch=batch, trace=trace
+    )
+    for index, (line, result) in enumerate(zip(lines, written, strict=True)):
+        prompt, held = line.prompt, 0 if line.prompt is None else len(line.prompt)
+        latents = result.latents.float().cpu()
+        # Decoded together, then cut: decoding only the new part begins differently.
+        whole = _decode(bundle, latents if prompt is None else torch.cat([prompt.float().cpu(), latents]))
+        heard = bundle.denormalise(latents)
+        added = melodised(bundle, whole[held * hop :], heard, line.register, seed + index, line.dynamics)
+        whole = np.concatenate([whole[: held * hop], added])
+        spoken.append(Uttered(added, whole, latents, result.reason != "stop", result.z))
+    return spoken
+
+
+def write_lines(
+    bundle: ModelBundle,
+    lines: Sequence[Line],
+    *,
+    cfg_scale: float,
+    seed: int,
+    pacing: tuple[int, int] | None = None,
+    noise_scale: float | None = None,
+    batch: int = 8,
+    trace: bool = False,
+) -> list[Generation]:
     """Line i has seed `seed + i` whatever the batch. `pacing`, `noise_scale`: the checkpoint's own by default.
 
     Raises ModelError for a pacing of an offline checkpoint, and for a prompt and text that leave no room for speech.
     """
-    config, hop = bundle.config, bundle.codec.config.hop_length
+    config = bundle.config
     if pacing is not None and not bundle.is_streaming:
         raise ModelError(f"{bundle.name} is an offline checkpoint and has no pacing", param="pacing")
     n, m = pacing or (config.stream_n, config.stream_m)
     scale = bundle.extras.noise_scale if noise_scale is None else noise_scale
     requests = [_request(bundle, line, seed + index, scale) for index, line in enumerate(lines)]
-    spoken: list[Uttered] = []
-    for first in range(0, len(requests), batch):
-        asked = requests[first : first + batch]
-        made = generate(bundle.sled, asked, cfg_scale=cfg_scale, n=n, m=m, trace=trace)
-        for request, result in zip(asked, made, strict=True):
-            prompt, held = request.prompt, 0 if request.prompt is None else len(request.prompt)
-            latents = result.latents.float().cpu()
-            # Decoded together, then cut: decoding only the new part begins differently.
-            whole = _decode(bundle, latents if prompt is None else torch.cat([prompt.float().cpu(), latents]))
-            line, index = lines[len(spoken)], seed + len(spoken)
-            heard = bundle.denormalise(latents)
-            added = melodised(bundle, whole[held * hop :], heard, line.register, index, line.dynamics)
-            whole = np.concatenate([whole[: held * hop], added])
-            spoken.append(Uttered(added, whole, latents, result.reason != "stop", result.z))
-    return spoken
+    return [
+        result
+        for first in range(0, len(requests), batch)
+        for result in generate(bundle.sled, requests[first : first + batch], cfg_scale=cfg_scale, n=n, m=m, trace=trace)
+    ]
 
 
 def _request(bundle: ModelBundle, line: Line, seed: int, noise_scale: float) -> GenerationRequest:
