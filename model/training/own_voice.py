@@ -83,9 +83,9 @@ def main(
     write: Annotated[bool, typer.Option("--write", help="Put it into the checkpoint.")] = False,
 ) -> None:
     """Liken a voice to its recordings and say what was found. Exit code 1 for what cannot be."""
-    bundle, folder = load_bundle(model), resolve(model)
-    rate = bundle.codec.config.sampling_rate
     try:
+        bundle, folder = load_bundle(model), resolve(model)
+        rate = bundle.codec.config.sampling_rate
         own = next((one for one in bundle.extras.voices if one.id == voice), None)
         if own is None:
             raise ModelError(f"{bundle.name} has no voice {voice!r}", param="voice")
