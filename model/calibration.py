@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sled_tts.model.melody.dynamics import Dynamics
+from sled_tts.model.melody.register import LEAST_HZ, MOST_HZ
 
 Float32 = npt.NDArray[np.float32]
 
 # Of how a calibration is found; what is kept of another method is found anew.
 METHOD = "sound-opening-12"
-
-_LEAST_HZ, _MOST_HZ = 20.0, 1000.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Calibration:
     dynamics: Dynamics | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.hz is not None and not _LEAST_HZ <= self.hz <= _MOST_HZ:
+        if self.hz is not None and not LEAST_HZ <= self.hz <= MOST_HZ:
             raise ValueError(f"hz of a calibration must be in [20, 1000], got {self.hz}")
 
     def arrays(self) -> dict[str, Float32]:

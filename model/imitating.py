@@ -20,7 +20,7 @@ from sled_tts.model.opening import find_opening
 from sled_tts.model.paired import paired_levels
 from sled_tts.model.reciting import pieces
 from sled_tts.model.references import at_level, register_of
-from sled_tts.model.speaking import Line, melodised, sound_of, write_lines
+from sled_tts.model.speaking import Line, melodised, sound_of, speak_lines
 
 # Every sound of English comes several times.
 _SENTENCES = (
@@ -118,9 +118,8 @@ class Imitation:
         """The codec's latents `[S, D]` of each of `texts`; without those of which it says nothing."""
         prompt = self.bundle.normalise(torch.from_numpy(self.prompt))
         lines = [Line(text, prompt, self.told) for text in texts]
-        written = write_lines(self.bundle, lines, cfg_scale=self.cfg_scale, seed=0, batch=_BATCH)
-        latents = [one.latents.float().cpu() for one in written if len(one.latents)]
-        return [self.bundle.denormalise(part).numpy() for part in latents]
+        said = speak_lines(self.bundle, lines, cfg_scale=self.cfg_scale, seed=0, batch=_BATCH)
+        return [self.bundle.denormalise(one.latents).numpy() for one in said if len(one.latents)]
 
     def _decoded(self, written: Sequence[Float32]) -> list[Float32]:
         """How they sound at one pitch."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from sled_tts.model.checkpoint import ModelBundle
 from sled_tts.model.errors import ModelError
-from sled_tts.model.generation import Generation, GenerationRequest, generate, seeded_noise
+from sled_tts.model.generation import GenerationRequest, generate, seeded_noise
 from sled_tts.model.melody.dynamics import Dynamics
 from sled_tts.model.melody.register import Register
 from sled_tts.model.voices import BuiltInVoice
@@ -43,15 +44,38 @@ def lines_in(bundle: ModelBundle, voice: BuiltInVoice | None, texts: Sequence[st
 
 @dataclass(frozen=True)
 class Uttered:
-    """`wave`: what was added, `whole`: with the prompt before it, decoded together. `latents [S, D]`: the added frames,
-    normalised. `cut`: the bound came before the stop. `states [S or S + 1, H]`: what the generator was given, if asked
-    for."""
+    """What `bundle` has written for a `line` with a `seed`, decoded when its sound is asked for. `latents [S, D]`: the
+    added frames, normalised. `cut`: the bound came before the stop. `states [S or S + 1, H]`: what the generator was
+    given, if asked for."""
 
-    wave: Wave
-    whole: Wave
+    bundle: ModelBundle = field(repr=False)
+    line: Line
+    seed: int
     latents: Tensor
     cut: bool
     states: Tensor | None = None
+
+    @cached_property
+    def wave(self) -> Wave:
+        """What was added."""
+        heard, line = self.bundle.denormalise(self.latents), self.line
+        return melodised(self.bundle, self._decoded[self._held :], heard, line.register, self.seed, line.dynamics)
+
+    @property
+    def whole(self) -> Wave:
+        """With the prompt before it."""
+        return np.concatenate([self._decoded[: self._held], self.wave])
+
+    @cached_property
+    def _decoded(self) -> Wave:
+        """Prompt and what was added together: decoding only the new part begins differently."""
+        prompt = self.line.prompt
+        return _decode(self.bundle, self.latents if prompt is None else torch.cat([prompt.float().cpu(), self.latents]))
+
+    @property
+    def _held(self) -> int:
+        """Samples of the prompt."""
+        return 0 if self.line.prompt is None else len(self.line.prompt) * self.bundle.codec.config.hop_length
 
 
 def speak_lines(
@@ -65,35 +89,6 @@ def speak_lines(
     batch: int = 8,
     trace: bool = False,
 ) -> list[Uttered]:
-    """What `write_lines` writes, and how it sounds."""
-    hop = bundle.codec.config.hop_length
-    spoken: list[Uttered] = []
-    written = write_lines(
-        bundle, lines, cfg_scale=cfg_scale, seed=seed, pacing=pacing, noise_scale=noise_scale, batch=batch, trace=trace
-    )
-    for index, (line, result) in enumerate(zip(lines, written, strict=True)):
-        prompt, held = line.prompt, 0 if line.prompt is None else len(line.prompt)
-        latents = result.latents.float().cpu()
-        # Decoded together, then cut: decoding only the new part begins differently.
-        whole = _decode(bundle, latents if prompt is None else torch.cat([prompt.float().cpu(), latents]))
-        heard = bundle.denormalise(latents)
-        added = melodised(bundle, whole[held * hop :], heard, line.register, seed + index, line.dynamics)
-        whole = np.concatenate([whole[: held * hop], added])
-        spoken.append(Uttered(added, whole, latents, result.reason != "stop", result.z))
-    return spoken
-
-
-def write_lines(
-    bundle: ModelBundle,
-    lines: Sequence[Line],
-    *,
-    cfg_scale: float,
-    seed: int,
-    pacing: tuple[int, int] | None = None,
-    noise_scale: float | None = None,
-    batch: int = 8,
-    trace: bool = False,
-) -> list[Generation]:
     """Line i has seed `seed + i` whatever the batch. `pacing`, `noise_scale`: the checkpoint's own by default.
 
     Raises ModelError for a pacing of an offline checkpoint, and for a prompt and text that leave no room for speech.
@@ -104,11 +99,13 @@ def write_lines(
     n, m = pacing or (config.stream_n, config.stream_m)
     scale = bundle.extras.noise_scale if noise_scale is None else noise_scale
     requests = [_request(bundle, line, seed + index, scale) for index, line in enumerate(lines)]
-    return [
-        result
-        for first in range(0, len(requests), batch)
-        for result in generate(bundle.sled, requests[first : first + batch], cfg_scale=cfg_scale, n=n, m=m, trace=trace)
-    ]
+    spoken: list[Uttered] = []
+    for first in range(0, len(requests), batch):
+        made = generate(bundle.sled, requests[first : first + batch], cfg_scale=cfg_scale, n=n, m=m, trace=trace)
+        for index, result in enumerate(made, first):
+            cut = result.reason != "stop"
+            spoken.append(Uttered(bundle, lines[index], seed + index, result.latents.float().cpu(), cut, result.z))
+    return spoken
 
 
 def _request(bundle: ModelBundle, line: Line, seed: int, noise_scale: float) -> GenerationRequest:

@@ -105,13 +105,10 @@ class LocalSpeechService:
     async def speak(self, text: str, options: UtteranceOptions, reference: Reference | None = None) -> LiveUtterance:
         box = self._choose(options.model, streaming=False)
         if reference is not None:
-            options = replace(options, cfg_scale=box.guidance(options.cfg_scale, cloned=True))
             prompt = await asyncio.to_thread(box.hearing.heard, reference)
             utterance = self._begin(box, options, prompt, "recording", None)
         else:
             voice, stored = await asyncio.to_thread(self.voices.prompt, options.voice, box.model.name)
-            cfg_scale = box.guidance(options.cfg_scale, voice.kind is VoiceKind.CLONED)
-            options = replace(options, cfg_scale=cfg_scale)
             utterance = self._begin(box, options, stored, _source(voice), voice.id)
         try:
             utterance.append(text)
@@ -132,8 +129,7 @@ class LocalSpeechService:
 
         def begin(known: _Known) -> LiveUtterance:
             voice, prompt = known
-            guided = replace(options, cfg_scale=cfg_scale)
-            return self._begin(box, guided, prompt, _source(voice), voice.id, by_sentence)
+            return self._begin(box, options, prompt, _source(voice), voice.id, by_sentence)
 
         if self.voices.at_hand(options.voice, box.model.name):
             return begin(fetch())
@@ -148,8 +144,9 @@ class LocalSpeechService:
         voice_id: str | None,
         by_sentence: bool = False,
     ) -> LiveUtterance:
-        """Takes a slot; a cloned voice is noted down once it has one."""
+        """Takes a slot; a cloned voice is noted down once it has one, and has a guidance of its own."""
         request = uuid.uuid4().hex[:12]
+        options = replace(options, cfg_scale=box.guidance(options.cfg_scale, cloned is not None))
         utterance = box.utterance(request, options, prompt, by_sentence, self._sessions)
         if cloned is not None:
             self.voices.ledger.used(cloned, voice=voice_id, request=request, model=box.model.name)

@@ -18,6 +18,7 @@ _SPREADS = (0.08, 0.35)
 _TENTHS = 2.563
 LEAST_VOICED = 20
 _MOST_OFF = 1.25
+LEAST_HZ, MOST_HZ = 20.0, 1000.0
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Register:
     locked_hz: float | None = None
 
     def __post_init__(self) -> None:
-        if not 20.0 <= self.hz <= 1000.0:
+        if not LEAST_HZ <= self.hz <= MOST_HZ:
             raise ValueError(f"hz of a register must be in [20, 1000], got {self.hz}")
         if not 0.0 <= self.spread <= 1.0:
             raise ValueError(f"spread of a register must be in [0, 1] octaves, got {self.spread}")
-        if self.locked_hz is not None and not 20.0 <= self.locked_hz <= 1000.0:
+        if self.locked_hz is not None and not LEAST_HZ <= self.locked_hz <= MOST_HZ:
             raise ValueError(f"locked_hz of a register must be in [20, 1000], got {self.locked_hz}")
 
     @classmethod

@@ -62,12 +62,7 @@ def prompted(bundle: ModelBundle, voice: BuiltInVoice, part: Float32, told: str)
     """`voice` going on from samples `[N]` that say `told`."""
     hop = bundle.codec.config.hop_length
     latents = encode_recording(bundle, as_known(bundle, part[: len(part) // hop * hop])).float().cpu()
-    register = register_of(bundle, part)
-    if register is None or voice.register is None:
-        raise ModelError(f"{bundle.name} has no melody", param="model")
-    return replace(
-        voice, latents=latents, text=told, register=replace(voice.register, locked_hz=register.locked_hz), dynamics=None
-    )
+    return replace(voice, latents=latents, text=told, register=voice.register and register_of(bundle, part))
 
 
 @torch.inference_mode()
