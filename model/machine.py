@@ -28,6 +28,12 @@ def machine(device: torch.device | str = "cpu") -> dict[str, Any]:
     }
 
 
+def machine_line() -> str:
+    """Processor and versions in a line, for what prints no table."""
+    cpu = platform.processor() or platform.machine()
+    return f"{cpu}, python {platform.python_version()}, torch {torch.__version__}"
+
+
 def _cpu_name() -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []

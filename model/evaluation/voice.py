@@ -7,7 +7,6 @@ and real recordings where they are given. Prints the machine, the versions and t
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +24,7 @@ from sled_tts.model.evaluation.naturalness import margin, opinion, voice_embeddi
 from sled_tts.model.evaluation.prompting import through_codec
 from sled_tts.model.evaluation.recognition import ClosedSet, Wave, arctic_prompts, score
 from sled_tts.model.evaluation.signal import inspect
+from sled_tts.model.machine import machine_line
 from sled_tts.model.speaking import lines_in, speak_lines
 
 
@@ -64,8 +64,7 @@ def main(
     rate = bundle.codec.config.sampling_rate
     closed = ClosedSet.of(held_out(texts, count), arctic_prompts(), candidates)
     chosen = [text for text in held_out(texts, count) if text in closed.candidates]
-    machine = platform.processor() or platform.machine()
-    typer.echo(f"{machine}, python {platform.python_version()}, torch {torch.__version__}")
+    typer.echo(machine_line())
     sizes = f"{len(chosen)} prompts, {len(closed.candidates)} candidates"
     typer.echo(f"model {bundle.name}, cfg {cfg_scale}, seed {seed}, {sizes}")
     spoken = speak(bundle, chosen, seed=seed, cfg_scale=cfg_scale, voice=voice)

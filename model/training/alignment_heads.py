@@ -8,7 +8,6 @@ other half judges.
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -22,6 +21,7 @@ from sled_tts.model.checkpoint import ModelBundle, load_bundle, resolve
 from sled_tts.model.evaluation.recognition import arctic_prompts, to_recogniser
 from sled_tts.model.following import AlignmentHeads
 from sled_tts.model.generation import GenerationRequest, generate, seeded_noise
+from sled_tts.model.machine import machine_line
 from sled_tts.model.text_path import TextPath
 from sled_tts.model.training.alignment import Aligner, spoken_words
 from sled_tts.model.training.attention_map import head_maps
@@ -161,8 +161,7 @@ def main(
         and all(lookup.lookup_word(word) is not None for word in spoken_words(text))
     ]
     frame_s = bundle.codec.config.hop_length / bundle.codec.config.sampling_rate
-    typer.echo(f"{platform.processor() or platform.machine()}, python {platform.python_version()}, ", nl=False)
-    typer.echo(f"torch {torch.__version__}, model {bundle.name}, prompts from {first}, cfg {cfg_scale}, seed {seed}")
+    typer.echo(f"{machine_line()}, model {bundle.name}, prompts from {first}, cfg {cfg_scale}, seed {seed}")
     spoken = list(speak(bundle, known[:count], seed, cfg_scale))
     if len(spoken) < 4:
         typer.echo("too few prompts could be aligned", err=True)

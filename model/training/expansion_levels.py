@@ -8,18 +8,17 @@ Its voices say some sentences; the level that one in twenty windows exceeds, in 
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
 from sled_tts.model.bundle import ModelBundle
 from sled_tts.model.checkpoint import load_bundle, resolve
 from sled_tts.model.evaluation.sentences import arctic_prompts
+from sled_tts.model.machine import machine_line
 from sled_tts.model.melody.dynamics import Float32, levels, spectra_of
 from sled_tts.model.speaking import lines_in, speak_lines
 
@@ -55,8 +54,7 @@ def main(
     if bundle.extras.melody is None or not bundle.extras.voices:
         typer.echo(f"{bundle.name} has no {'voices' if bundle.extras.melody else 'melody'}", err=True)
         raise typer.Exit(1)
-    typer.echo(f"{platform.processor() or platform.machine()}, python {platform.python_version()}, ", nl=False)
-    typer.echo(f"torch {torch.__version__}, model {bundle.name}, prompts from {first}, cfg {cfg_scale}, seed {seed}")
+    typer.echo(f"{machine_line()}, model {bundle.name}, prompts from {first}, cfg {cfg_scale}, seed {seed}")
     texts = arctic_prompts()[first : first + count]
     found = loud_levels(bundle, texts, window, seed=seed, cfg_scale=cfg_scale)
     expansion = {

@@ -10,7 +10,6 @@ pitch at which the checkpoint hears recordings.
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from sled_tts.model.checkpoint import load_bundle, resolve
 from sled_tts.model.config import DEFAULT_CFG_SCALE
 from sled_tts.model.errors import ModelError
 from sled_tts.model.imitating import Imitation
+from sled_tts.model.machine import machine_line
 from sled_tts.model.references import as_known, encode_recording, register_of
 from sled_tts.model.training.manifests import Limits, read_manifest
 from sled_tts.model.training.recordings import load_cut
@@ -99,8 +99,7 @@ def main(
         entry = write_voice(own, folder)
         about["voices"] = [entry if one["id"] == voice else one for one in about["voices"]]
         path.write_text(json.dumps(about) + "\n", encoding="utf-8")
-    typer.echo(f"{platform.processor() or platform.machine()}, python {platform.python_version()}, ", nl=False)
-    typer.echo(f"torch {torch.__version__}, model {bundle.name}, cfg {cfg_scale}, share {share}, cuts {' '.join(cut)}")
+    typer.echo(f"{machine_line()}, model {bundle.name}, cfg {cfg_scale}, share {share}, cuts {' '.join(cut)}")
     typer.echo(
         json.dumps({"voice": voice, "frames": len(own.latents), "register": own.register and own.register.to_dict()})
     )
